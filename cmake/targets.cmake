@@ -1,0 +1,25 @@
+# Warnings are errors for everything the project builds itself.
+add_library(cow_warnings INTERFACE)
+target_compile_options(cow_warnings INTERFACE -Wall -Wextra -Werror
+                       $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+
+# cow_layer(NAME [DEPENDS target...]): the static library cow_NAME of all sources in this folder.
+function(cow_layer name)
+  cmake_parse_arguments(LAYER "" "" "DEPENDS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  add_library(cow_${name} STATIC ${sources})
+  target_include_directories(cow_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(cow_${name} PUBLIC ${LAYER_DEPENDS} PRIVATE cow_warnings)
+endfunction()
+
+# cow_tests(NAME [DEPENDS target...]): one binary of all *_test.cc in this folder; each test is a
+# test of ctest, named by suite and case.
+function(cow_tests name)
+  cmake_parse_arguments(TESTS "" "" "DEPENDS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  add_executable(${name}_test ${sources})
+  target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name}_test PRIVATE ${TESTS_DEPENDS} cow_warnings GTest::gmock
+                        GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300)
+endfunction()
