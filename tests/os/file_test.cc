@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -20,10 +19,12 @@
 #include "cow/base/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
 
 namespace cow::os {
 namespace {
 
+using test::TemporaryDirectory;
 using ::testing::Each;
 using ::testing::HasSubstr;
 
@@ -33,37 +34,14 @@ std::vector<std::byte> Pattern(size_t size, unsigned start) {
   return bytes;
 }
 
-// The directory of one test; removed with what is in it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = ::testing::TempDir() + "/cow-os-XXXXXX";
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryDirectory() {
-    for (const std::string& name : names_) unlink(name.c_str());
-    rmdir(path_.c_str());
-  }
-  std::string Path(const std::string& name) {
-    names_.push_back(path_ + "/" + name);
-    return names_.back();
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  std::vector<std::string> names_;
-};
-
 enum class Where { kDisk, kMemory };
 
 // The contract of File, for each place a volume can be.
 class FileTest : public ::testing::TestWithParam<Where> {
  protected:
   void SetUp() override {
-    file_ = GetParam() == Where::kDisk
-                ? OpenFile(directory_.Path("volume"), OpenMode::kCreate).value()
-                : OpenMemoryFile("volume").value();
+    file_ = GetParam() == Where::kDisk ? OpenFile(directory_ / "volume", OpenMode::kCreate).value()
+                                       : OpenMemoryFile("volume").value();
   }
 
   // The same file through another open file description, as another process would have it.
@@ -265,7 +243,7 @@ TEST(OpenFileTest, SaysWhichFileAndWhichOperationFailed) {
   EXPECT_THAT(std::string(missing.status().message()),
               HasSubstr("/nothing: open: No such file or directory"));
 
-  auto file = OpenFile(directory.Path("volume"), OpenMode::kCreate).value();
+  auto file = OpenFile(directory / "volume", OpenMode::kCreate).value();
   auto reader = OpenFile(file->name(), OpenMode::kRead).value();
   const absl::Status refused = reader->Write(8192, Pattern(4096, 0));
   EXPECT_EQ(ErrnoOf(refused), EBADF);
@@ -275,7 +253,7 @@ TEST(OpenFileTest, SaysWhichFileAndWhichOperationFailed) {
 
 TEST(OpenFileTest, CreateRefusesWhatIsThereAndKeepsItPrivate) {
   TemporaryDirectory directory;
-  const std::string path = directory.Path("volume");
+  const std::string path = directory / "volume";
   auto file = OpenFile(path, OpenMode::kCreate).value();
   EXPECT_EQ(ErrnoOf(OpenFile(path, OpenMode::kCreate).status()), EEXIST);
   struct stat info;
@@ -288,14 +266,14 @@ TEST(OpenFileTest, RefusesWhatIsNoFile) {
   TemporaryDirectory directory;
   EXPECT_EQ(ErrnoOf(OpenFile(directory.path(), OpenMode::kRead).status()), EISDIR);
   EXPECT_EQ(ErrnoOf(OpenFile(directory.path(), OpenMode::kWrite).status()), EISDIR);
-  const std::string fifo = directory.Path("fifo");
+  const std::string fifo = directory / "fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_EQ(ErrnoOf(OpenFile(fifo, OpenMode::kRead).status()), EINVAL) << "and does not wait";
 }
 
 TEST(OpenFileTest, LocksOfAKilledProcessEnd) {
   TemporaryDirectory directory;
-  const std::string path = directory.Path("volume");
+  const std::string path = directory / "volume";
   auto file = OpenFile(path, OpenMode::kCreate).value();
   int ready[2];
   ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
@@ -321,7 +299,7 @@ TEST(OpenFileTest, LocksOfAKilledProcessEnd) {
 
 TEST(OpenFileTest, AWriteCutShortByALimitIsAnError) {
   TemporaryDirectory directory;
-  auto file = OpenFile(directory.Path("volume"), OpenMode::kCreate).value();
+  auto file = OpenFile(directory / "volume", OpenMode::kCreate).value();
   rlimit old;
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
   const rlimit limit{6000, old.rlim_max};

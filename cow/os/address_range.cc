@@ -1,0 +1,131 @@
+#include "cow/os/address_range.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "cow/base/status.h"
+#include "cow/os/descriptor.h"
+
+namespace cow::os {
+namespace {
+
+int Bits(Protection protection) {
+  return protection == Protection::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+}  // namespace
+
+AddressRange::AddressRange(AddressRange&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      owner_(other.owner_) {}
+
+AddressRange& AddressRange::operator=(AddressRange&& other) noexcept {
+  if (this != &other) {
+    Release();
+    data_ = std::exchange(other.data_, nullptr);
+    size_ = std::exchange(other.size_, 0);
+    owner_ = other.owner_;
+  }
+  return *this;
+}
+
+AddressRange::~AddressRange() { Release(); }
+
+void AddressRange::Release() {
+  if (data_ != nullptr && owner_ == getpid()) munmap(data_, size_);
+}
+
+absl::StatusOr<AddressRange> AddressRange::Reserve(uint64_t size, uint64_t alignment,
+                                                   Protection protection) {
+  const auto error = [&](int number) {
+    return ErrnoStatus(number, absl::StrCat("reserving ", size, " bytes of address space"));
+  };
+  if (size == 0) return error(EINVAL);
+  if (size > std::numeric_limits<uint64_t>::max() / 2 - alignment) return error(ENOMEM);
+  void* start = mmap(nullptr, size + alignment, Bits(protection),
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED) return error(errno);
+  // Gives back what is too much before and after the aligned part.
+  auto* const begin = static_cast<std::byte*>(start);
+  const uint64_t before = -reinterpret_cast<uint64_t>(begin) & (alignment - 1);
+  AddressRange range(begin + before, size);
+  if ((before > 0 && munmap(begin, before) != 0) ||
+      (before < alignment && munmap(begin + before + size, alignment - before) != 0)) {
+    return error(errno);
+  }
+  return range;
+}
+
+absl::Status AddressRange::MapFile(uint64_t at, uint64_t length, int descriptor,
+                                   uint64_t file_offset, Protection protection) {
+  void* mapped = mmap(data_ + at, length, Bits(protection), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                      descriptor, static_cast<off_t>(file_offset));
+  if (mapped != MAP_FAILED) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("mapping ", length, " bytes at ", file_offset));
+}
+
+absl::Status AddressRange::ReadFile(uint64_t at, uint64_t length, int descriptor,
+                                    uint64_t file_offset) {
+  uint64_t done = 0;
+  while (done < length) {
+    const ssize_t n =
+        pread(descriptor, data_ + at + done, length - done, static_cast<off_t>(file_offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      return ErrnoStatus(n < 0 ? errno : EIO,
+                         absl::StrCat("read of ", length, " bytes at ", file_offset));
+    }
+    done += static_cast<uint64_t>(n);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddressRange::Protect(uint64_t at, uint64_t length, Protection protection) {
+  if (mprotect(data_ + at, length, Bits(protection)) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("protecting ", length, " bytes of a mapping"));
+}
+
+absl::Status AddressRange::PopulateForReading(uint64_t at, uint64_t length) {
+  while (madvise(data_ + at, length, MADV_POPULATE_READ) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    if (errno == EINVAL) return absl::OkStatus();  // before 5.14
+    return ErrnoStatus(errno, absl::StrCat("reading in ", length, " bytes of a mapping"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddressRange::Drop(uint64_t at, uint64_t length) {
+  if (madvise(data_ + at, length, MADV_DONTNEED) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("dropping ", length, " bytes of a mapping"));
+}
+
+absl::Status AddressRange::KeepFromChildren() {
+  if (madvise(data_, size_, MADV_DONTFORK) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, "keeping a mapping from child processes");
+}
+
+void AddressRange::AvoidHugePages() { madvise(data_, size_, MADV_NOHUGEPAGE); }
+
+uint64_t MaxMapCount() {
+  constexpr uint64_t kKernelDefault = 65530;
+  const Descriptor descriptor(open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC));
+  char text[32];
+  const ssize_t n = descriptor.valid() ? read(descriptor.get(), text, sizeof(text)) : -1;
+  uint64_t count = 0;
+  if (n <= 0 || !absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(n)), &count)) {
+    return kKernelDefault;
+  }
+  return count;
+}
+
+}  // namespace cow::os

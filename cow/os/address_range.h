@@ -1,0 +1,68 @@
+// A run of this process's address space: reserved, filled with maps of a file, given back.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace cow::os {
+
+enum class Protection { kRead, kReadWrite };
+
+// Owner of a run of addresses; unmaps all of it when destroyed. Starts as anonymous memory that
+// reads as zero and costs nothing until it is written (it is not accounted, so that ranges larger
+// than memory can be reserved; vm.overcommit_memory=2 accounts for writable ones all the same).
+// Offsets are relative to data() and multiples of the page size, as are lengths.
+// Not synchronised: one thread at a time, except for what threads do to the memory.
+class AddressRange {
+ public:
+  // An empty range.
+  AddressRange() = default;
+  AddressRange(AddressRange&& other) noexcept;
+  AddressRange& operator=(AddressRange&& other) noexcept;
+  ~AddressRange();
+
+  // `size` bytes at an address that is a multiple of `alignment` (a power of two). ENOMEM when
+  // there is no such room.
+  static absl::StatusOr<AddressRange> Reserve(uint64_t size, uint64_t alignment, Protection);
+
+  std::byte* data() const { return data_; }
+  uint64_t size() const { return size_; }
+
+  // Puts a private map of a file over a part: reads see the file, writes stay in this process.
+  // After an error the part holds something undefined; the range is of no use but to be destroyed.
+  absl::Status MapFile(uint64_t at, uint64_t length, int descriptor, uint64_t file_offset,
+                       Protection);
+  // Reads a part's content from a file. The part must be writable. EIO where the file ends early.
+  absl::Status ReadFile(uint64_t at, uint64_t length, int descriptor, uint64_t file_offset);
+
+  absl::Status Protect(uint64_t at, uint64_t length, Protection);
+  // Enters into the page tables what is there, as a read of each page would; better than one fault
+  // a page. Does nothing where the kernel cannot. EFAULT when the file behind it cannot be read.
+  absl::Status PopulateForReading(uint64_t at, uint64_t length);
+  // Drops what was written: maps of a file read as the file again, the rest as zero.
+  absl::Status Drop(uint64_t at, uint64_t length);
+  // Children made by fork(2) do not get the range at all.
+  absl::Status KeepFromChildren();
+  // Asks for 4 KiB pages only. A hint.
+  void AvoidHugePages();
+
+ private:
+  AddressRange(std::byte* data, uint64_t size) : data_(data), size_(size), owner_(getpid()) {}
+  void Release();
+
+  std::byte* data_ = nullptr;
+  uint64_t size_ = 0;
+  // The process that mapped it: in a child the addresses belong to somebody else.
+  pid_t owner_ = 0;
+};
+
+// How many maps the kernel lets one process have (vm.max_map_count).
+uint64_t MaxMapCount();
+
+}  // namespace cow::os

@@ -1,0 +1,153 @@
+#include "cow/vm/dirty_set.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "absl/base/dynamic_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "cow/base/status.h"
+#include "cow/os/pagemap.h"
+#include "cow/os/userfaultfd.h"
+#include "cow/vm/layout.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace cow::vm {
+namespace {
+
+PageRun RunOf(std::span<const std::byte> run, std::span<std::byte> memory) {
+  return {PageOf(static_cast<uint64_t>(run.data() - memory.data())), run.size() >> kPageShift};
+}
+
+// Asynchronous write-protect: the kernel keeps the set.
+class KernelDirtySet final : public DirtySet {
+ public:
+  KernelDirtySet(std::span<std::byte> memory, os::Userfaultfd uffd, os::Pagemap pagemap)
+      : memory_(memory), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {}
+
+  absl::Status Take(std::vector<PageRun>& taken) override {
+    os::MemoryRuns written;
+    const absl::Status status = pagemap_.TakeWritten(memory_, written);
+    for (const auto& run : written) taken.push_back(RunOf(run, memory_));
+    return status;
+  }
+
+  void Published(PageNumber, std::span<const std::byte>) override {}
+
+ private:
+  const std::span<std::byte> memory_;
+  const os::Userfaultfd uffd_;  // the protection lasts as long as it
+  const os::Pagemap pagemap_;
+};
+
+// Comparing each private page with what it should hold.
+class CompareDirtySet final : public DirtySet {
+ public:
+  CompareDirtySet(std::span<std::byte> memory, std::vector<Extent> bound, os::Pagemap pagemap)
+      : memory_(memory), bound_(std::move(bound)), pagemap_(std::move(pagemap)) {}
+
+  absl::Status Take(std::vector<PageRun>& taken) override {
+    os::MemoryRuns found;
+    COW_RETURN_IF_ERROR(pagemap_.FindPrivate(memory_, found));
+    for (const auto& memory_run : found) {
+      const PageRun run = RunOf(memory_run, memory_);
+      for (PageNumber page = run.page; page < run.page + run.count; ++page) {
+        if (Unchanged(page)) continue;
+        if (!taken.empty() && taken.back().page + taken.back().count == page) {
+          ++taken.back().count;
+        } else {
+          taken.push_back({page, 1});
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void Published(PageNumber page, std::span<const std::byte> bytes) override {
+    for (; !bytes.empty(); bytes = bytes.subspan(kPageSize), ++page) {
+      last_[page] = XXH3_128bits(bytes.data(), kPageSize);
+    }
+  }
+
+ private:
+  bool Unchanged(PageNumber page) const {
+    static constexpr std::array<std::byte, kPageSize> kZeros{};
+    const std::byte* const bytes = memory_.data() + OffsetOf(page);
+    const IgnoreRacingReads ignore;
+    if (const auto last = last_.find(page); last != last_.end()) {
+      return XXH128_isEqual(XXH3_128bits(bytes, kPageSize), last->second) != 0;
+    }
+    // A bound page that is private was written: nothing else makes it so.
+    return !IsBound(page) && std::memcmp(bytes, kZeros.data(), kPageSize) == 0;
+  }
+
+  bool IsBound(PageNumber page) const {
+    const auto after =
+        std::upper_bound(bound_.begin(), bound_.end(), page,
+                         [](PageNumber a, const Extent& extent) { return a < extent.page; });
+    return after != bound_.begin() && page < std::prev(after)->page + std::prev(after)->count;
+  }
+
+  const std::span<std::byte> memory_;
+  const std::vector<Extent> bound_;
+  const os::Pagemap pagemap_;
+  // What was last published of a page, or copied in.
+  absl::flat_hash_map<PageNumber, XXH128_hash_t> last_;
+};
+
+// The chunks that `extents` touch, joined where they touch one another.
+std::vector<PageRun> ChunksOf(std::span<const Extent> extents, uint64_t pages) {
+  std::vector<PageRun> runs;
+  for (const Extent& extent : extents) {
+    const uint64_t begin = extent.page.value() / kChunkPages * kChunkPages;
+    const uint64_t end =
+        (extent.page.value() + extent.count + kChunkPages - 1) / kChunkPages * kChunkPages;
+    if (runs.empty() || (runs.back().page + runs.back().count).value() < begin) {
+      runs.push_back({PageNumber(begin), end - begin});
+    } else {
+      runs.back().count = std::max(runs.back().count, end - runs.back().page.value());
+    }
+  }
+  if (!runs.empty()) {
+    runs.back().count = std::min(runs.back().count, pages - runs.back().page.value());
+  }
+  return runs;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DirtySet>> TrackByKernel(std::span<std::byte> memory,
+                                                        std::span<const Extent> bound,
+                                                        std::span<const Extent> copied) {
+  COW_ASSIGN_OR_RETURN(os::Userfaultfd uffd, os::Userfaultfd::OpenForAsyncProtection());
+  COW_ASSIGN_OR_RETURN(os::Pagemap pagemap, os::Pagemap::Open());
+  COW_RETURN_IF_ERROR(uffd.Register(memory));
+  // Chunks without frames stay unprotected until something is written there: an unpopulated page
+  // cannot be dirty, so they cost no page tables, whatever their size.
+  for (const auto extents : {bound, copied}) {
+    for (const PageRun& run : ChunksOf(extents, memory.size() >> kPageShift)) {
+      COW_RETURN_IF_ERROR(
+          pagemap.Protect(memory.subspan(OffsetOf(run.page), run.count << kPageShift)));
+    }
+  }
+  return std::make_unique<KernelDirtySet>(memory, std::move(uffd), std::move(pagemap));
+}
+
+absl::StatusOr<std::unique_ptr<DirtySet>> TrackByComparing(std::span<std::byte> memory,
+                                                           std::vector<Extent> bound,
+                                                           std::span<const Extent> copied) {
+  COW_ASSIGN_OR_RETURN(os::Pagemap pagemap, os::Pagemap::Open());
+  auto set = std::make_unique<CompareDirtySet>(memory, std::move(bound), std::move(pagemap));
+  for (const Extent& extent : copied) {
+    set->Published(extent.page, memory.subspan(OffsetOf(extent.page), extent.count << kPageShift));
+  }
+  return set;
+}
+
+IgnoreRacingReads::IgnoreRacingReads() { ABSL_ANNOTATE_IGNORE_READS_BEGIN(); }
+IgnoreRacingReads::~IgnoreRacingReads() { ABSL_ANNOTATE_IGNORE_READS_END(); }
+
+}  // namespace cow::vm

@@ -1,0 +1,236 @@
+#include "cow/vm/mapping.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
+#include "cow/os/features.h"
+#include "cow/vm/dirty_set.h"
+#include "cow/vm/layout.h"
+
+namespace cow::vm {
+namespace {
+
+constexpr uint64_t kChunkBytes = kChunkPages * kPageSize;
+constexpr uint64_t kPagesAtOnce = 256;
+
+os::Protection ProtectionOf(Access access) {
+  return access == Access::kRead ? os::Protection::kRead : os::Protection::kReadWrite;
+}
+
+absl::Status NeedsAccess(const char* what, const char* access) {
+  return MakeError(absl::StatusCode::kFailedPrecondition, EINVAL,
+                   absl::StrCat(what, " needs a mapping for ", access));
+}
+
+// Extents are in order and within the version, and their frames within the volume file: binding
+// others would be SIGBUS later, or somebody else's memory.
+absl::Status CheckExtents(std::span<const Extent> extents, uint64_t pages, int descriptor) {
+  if (extents.empty()) return absl::OkStatus();
+  struct stat info;
+  if (fstat(descriptor, &info) != 0) return ErrnoStatus(errno, "volume: stat");
+  const uint64_t frames = S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) >> kPageShift
+                                                : std::numeric_limits<uint64_t>::max();
+  uint64_t end = 0;
+  for (const Extent& extent : extents) {
+    const uint64_t page = extent.page.value();
+    if (page < end || page >= pages || extent.count == 0 || extent.count > pages - page) {
+      return absl::InternalError(absl::StrCat("extent of ", extent.count, " pages at page ", page,
+                                              " is out of order or outside the version"));
+    }
+    end = page + extent.count;
+    const uint64_t frame = extent.frame.value();
+    if (frame >= frames || extent.count > frames - frame) {
+      return MakeError(absl::StatusCode::kDataLoss, EIO,
+                       absl::StrCat("page ", page, ": frame ", frame + extent.count - 1,
+                                    " is outside the volume"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A quarter of the machine's memory.
+uint64_t MostCopiedPages() { return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 4; }
+
+// Sorts `runs` and joins those that overlap or touch.
+void Normalize(std::vector<PageRun>& runs) {
+  std::sort(runs.begin(), runs.end(),
+            [](const PageRun& a, const PageRun& b) { return a.page < b.page; });
+  size_t kept = 0;
+  for (const PageRun& run : runs) {
+    if (kept > 0 && run.page <= runs[kept - 1].page + runs[kept - 1].count) {
+      const uint64_t count = run.page + run.count - runs[kept - 1].page;
+      runs[kept - 1].count = std::max(runs[kept - 1].count, count);
+    } else {
+      runs[kept++] = run;
+    }
+  }
+  runs.resize(kept);
+}
+
+}  // namespace
+
+Mapping::Mapping(Access access, uint64_t size, std::shared_ptr<Source> source,
+                 os::AddressRange range)
+    : access_(access),
+      size_(size),
+      source_(std::move(source)),
+      tracking_(Tracking::kKernel),
+      range_(std::move(range)) {}
+
+Mapping::~Mapping() { MapAccount::Subtract(maps_used_); }
+
+Tracking Mapping::tracking() const { return tracking_; }
+
+absl::StatusOr<std::unique_ptr<Mapping>> Mapping::Create(Access access, uint64_t size,
+                                                         std::shared_ptr<Source> source,
+                                                         const Options& options) {
+  if (sysconf(_SC_PAGESIZE) != static_cast<long>(kPageSize)) {
+    return absl::UnimplementedError("mappings need a system page size of 4 KiB");
+  }
+  if (size == 0) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     "a version of size 0 cannot be mapped");
+  }
+  if (size > std::numeric_limits<uint64_t>::max() / 2) return ErrnoStatus(ENOMEM, "mapping");
+  COW_ASSIGN_OR_RETURN(
+      os::AddressRange range,
+      os::AddressRange::Reserve(PagesFor(size) << kPageShift, kChunkBytes, ProtectionOf(access)));
+  std::unique_ptr<Mapping> mapping(new Mapping(access, size, std::move(source), std::move(range)));
+  COW_RETURN_IF_ERROR(mapping->Bind(options));
+  return mapping;
+}
+
+absl::Status Mapping::Bind(const Options& options) {
+  const uint64_t pages = PagesFor(size_);
+  const int descriptor = source_->descriptor();
+  COW_ASSIGN_OR_RETURN(std::vector<Extent> extents,
+                       source_->Extents(PageNumber(0), PageNumber(pages)));
+  COW_RETURN_IF_ERROR(CheckExtents(extents, pages, descriptor));
+  Layout layout = PlanLayout(extents, pages, options.map_limit.value_or(MapAccount::Available()));
+  if (layout.copied_pages > MostCopiedPages()) {
+    return MakeError(absl::StatusCode::kResourceExhausted, ENOMEM,
+                     absl::StrCat("a version in ", extents.size(),
+                                  " extents takes too many maps; raise vm.max_map_count"));
+  }
+  maps_used_ = layout.maps;
+  MapAccount::Add(maps_used_);
+  copied_pages_ = layout.copied_pages;
+
+  const bool populate = access_ == Access::kWrite && os::UsableFeatures().populate;
+  for (const Extent& extent : layout.bound) {
+    const uint64_t at = OffsetOf(extent.page);
+    const uint64_t length = extent.count << kPageShift;
+    COW_RETURN_IF_ERROR(
+        range_.MapFile(at, length, descriptor, OffsetOf(extent.frame), ProtectionOf(access_)));
+    // Before the range is registered for write-protection: that turns fault-around off.
+    if (populate) COW_RETURN_IF_ERROR(range_.PopulateForReading(at, length));
+  }
+  COW_RETURN_IF_ERROR(CopyIn(layout.copied));
+  COW_RETURN_IF_ERROR(range_.KeepFromChildren());
+  if (access_ == Access::kWrite) {
+    // A huge page is dirty as a whole.
+    range_.AvoidHugePages();
+    return TrackWrites(options, std::move(layout.bound), layout.copied);
+  }
+  copied_ = std::move(layout.copied);
+  return absl::OkStatus();
+}
+
+absl::Status Mapping::CopyIn(std::span<const Extent> extents) {
+  if (extents.empty()) return absl::OkStatus();
+  const bool read_only = access_ == Access::kRead;
+  // Whole chunks, since an extent is one of very many.
+  const auto protect_chunk = [&](PageNumber page, os::Protection protection) {
+    const uint64_t at = OffsetOf(page) / kChunkBytes * kChunkBytes;
+    return range_.Protect(at, std::min(kChunkBytes, range_.size() - at), protection);
+  };
+  for (size_t i = 0; i < extents.size(); ++i) {
+    const Extent& extent = extents[i];
+    const uint64_t chunk = extent.page.value() / kChunkPages;
+    const bool first = i == 0 || extents[i - 1].page.value() / kChunkPages != chunk;
+    const bool last = i + 1 == extents.size() || extents[i + 1].page.value() / kChunkPages != chunk;
+    if (read_only && first) {
+      COW_RETURN_IF_ERROR(protect_chunk(extent.page, os::Protection::kReadWrite));
+    }
+    COW_RETURN_IF_ERROR(range_.ReadFile(OffsetOf(extent.page), extent.count << kPageShift,
+                                        source_->descriptor(), OffsetOf(extent.frame)));
+    if (read_only && last) {
+      COW_RETURN_IF_ERROR(protect_chunk(extent.page, os::Protection::kRead));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Mapping::TrackWrites(const Options& options, std::vector<Extent> bound,
+                                  std::span<const Extent> copied) {
+  const os::Features features = os::UsableFeatures();
+  tracking_ =
+      options.tracking.value_or(features.pagemap_scan ? Tracking::kKernel : Tracking::kCompare);
+  const std::span<std::byte> memory(range_.data(), range_.size());
+  absl::StatusOr<std::unique_ptr<DirtySet>> dirty;
+  if (tracking_ == Tracking::kKernel) {
+    if (!features.pagemap_scan) {
+      return absl::UnimplementedError("this kernel cannot track writes (PAGEMAP_SCAN)");
+    }
+    dirty = TrackByKernel(memory, bound, copied);
+  } else {
+    dirty = TrackByComparing(memory, std::move(bound), copied);
+  }
+  if (!dirty.ok()) return dirty.status();
+  absl::MutexLock lock(&seal_mutex_);
+  dirty_ = std::move(dirty).value();
+  return absl::OkStatus();
+}
+
+absl::Status Mapping::Seal(Sink& sink) {
+  if (access_ != Access::kWrite) return NeedsAccess("a seal", "writing");
+  absl::MutexLock lock(&seal_mutex_);
+  // What was taken is protected again and must not be forgotten, even after an error.
+  const absl::Status taken = dirty_->Take(pending_);
+  Normalize(pending_);
+  COW_RETURN_IF_ERROR(taken);
+  size_t published = 0;
+  absl::Status status;
+  while (published < pending_.size() && status.ok()) {
+    status = PublishRun(sink, pending_[published]);
+    if (status.ok()) ++published;
+  }
+  pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(published));
+  return status;
+}
+
+// Publishes `run` from its front on; what is left of it after an error was not published.
+absl::Status Mapping::PublishRun(Sink& sink, PageRun& run) {
+  std::vector<std::byte> copy(std::min(run.count, kPagesAtOnce) << kPageShift);
+  while (run.count > 0) {
+    const uint64_t count = std::min(run.count, kPagesAtOnce);
+    const uint64_t offset = OffsetOf(run.page);
+    const std::span<std::byte> pages(copy.data(), count << kPageShift);
+    {
+      const IgnoreRacingReads ignore;
+      std::memcpy(pages.data(), range_.data() + offset, pages.size());
+    }
+    COW_RETURN_IF_ERROR(
+        sink.Publish(run.page, pages.first(std::min<uint64_t>(pages.size(), size_ - offset))));
+    dirty_->Published(run.page, pages);
+    run.page += count;
+    run.count -= count;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Mapping::Reset() {
+  if (access_ != Access::kScratch) return NeedsAccess("a reset", "scratch");
+  COW_RETURN_IF_ERROR(range_.Drop(0, range_.size()));
+  return CopyIn(copied_);
+}
+
+}  // namespace cow::vm
