@@ -3,7 +3,7 @@
 //   0    root entry (empty: no content)
 //   16   size: bytes of a file; of a tree, the next object number that it gives
 //   24   pages of data below the root
-//   32   flags: 1 the record is in use, 2 it is a version
+//   32   flags: 1 the record is in use, 2 it is a version, 4 it is a tree
 //   33   zero
 //   34   length of the attributes
 //   36   zero
@@ -23,6 +23,7 @@ inline constexpr uint64_t kRecordsPerLeaf = 16;
 inline constexpr size_t kAttributeBytes = 208;
 inline constexpr uint8_t kRecordUsed = 1;
 inline constexpr uint8_t kRecordVersion = 2;
+inline constexpr uint8_t kRecordTree = 4;
 
 struct Record {
   Entry root;

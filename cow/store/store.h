@@ -69,6 +69,7 @@ struct OpenOptions {
   int commit_seconds = 5;
 };
 
+class Core;
 class Store;
 class Table;
 class Object;
@@ -92,6 +93,7 @@ class Transaction {
   bool frozen() const { return frozen_; }
 
  private:
+  friend class Core;
   friend class Store;
   friend class Object;
   friend class Table;
@@ -109,8 +111,8 @@ struct Extent {
   friend bool operator==(const Extent&, const Extent&) = default;
 };
 
-// An object: the head, or, where read_only(), a version. Two opens of the same object give the same
-// Object while one of them is alive.
+// An object: the head, or, where read_only(), a version. All that are open of the same object share
+// one state.
 //
 // Reads take no lock that is held during a writer's I/O. Writes of one object exclude one another.
 // A read beside a write of the same pages sees old, new or both, as read(2) does.
@@ -143,11 +145,11 @@ class Object {
   absl::StatusOr<uint64_t> NextData(uint64_t offset) const;
   absl::StatusOr<uint64_t> NextHole(uint64_t offset) const;
 
-  // Frames of data below the root, the holes not counted. O(leaves).
-  absl::StatusOr<uint64_t> AllocatedPages() const;
+  // Pages that are data, the holes not counted. O(1).
+  uint64_t allocated_pages() const;
 
   // Writes `bytes` at `offset`; grows the object as needed. On an error a part may have been
-  // written.
+  // written. `bytes` must not change during the call: they are checksummed, then copied.
   absl::Status Write(Transaction& transaction, uint64_t offset, std::span<const std::byte> bytes);
   // Sets the size. What is cut off is freed; what is added is a hole. Bytes past the end of a file
   // are zero in its last page, always.
@@ -188,6 +190,7 @@ class Table {
   absl::StatusOr<std::optional<ObjectNumber>> NextObject(ObjectNumber number) const;
 
  private:
+  friend class Core;
   friend class Store;
   friend class Object;
   explicit Table(std::shared_ptr<TableState> state);
@@ -261,7 +264,7 @@ class Store {
   absl::Status Replace(Transaction& frozen, Object& head, const Object& source);
 
   // Pages [target_page, target_page + count) of `target` become references to those of `source`
-  // from source_page on; holes become holes. Sizes stay. Within one object the ranges must not
+  // from source_page on; holes become holes. Sizes stay (so set the target's first). Within one object the ranges must not
   // overlap. O(count).
   absl::Status ShareRange(Transaction& frozen, const Object& source, PageNumber source_page,
                           Object& target, PageNumber target_page, uint64_t count);
@@ -292,12 +295,14 @@ class Store {
   const os::File& file() const;
 
  private:
+  friend class Core;
   friend class Transaction;
   friend class Object;
   friend class Table;
   friend class TableState;
   friend class ObjectState;
-  class Core;
+  absl::Status ReserveFrames(uint64_t frames, bool use_reserve);
+  absl::StatusOr<Transaction> BeginWithoutCommit(uint64_t frames, bool use_reserve);
   explicit Store(std::unique_ptr<Core> core);
   const std::unique_ptr<Core> core_;
 };

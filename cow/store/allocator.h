@@ -1,0 +1,114 @@
+// Which frames are free, and their counts.
+//
+// Frames are handed out only from the ready set: extents that are free and have space on the host
+// (fallocate), with space for their counts beside them. A transaction reserves from it before it
+// begins, so nothing runs out of space half-way. What is not in the ready set is found by scanning
+// the counts, or by growing the volume file.
+//
+// Invariants: ready_frames >= reserved_frames; frames of the ready set, and frames of the logs, have
+// count 0; a frame that was freed keeps a count of one (the hold) until Release.
+//
+// Thread safety: all methods, from any thread; one lock.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "cow/base/types.h"
+#include "cow/os/file.h"
+#include "cow/store/count_table.h"
+
+namespace cow::store {
+
+// Consecutive frames.
+struct FrameRun {
+  FrameNumber frame;
+  uint64_t count = 0;
+};
+
+// Nodes and logs are kept apart from data, so that data written in order stays in order.
+enum class FrameUse { kData, kNode, kLog };
+
+class Allocator {
+ public:
+  Allocator(os::File& file, uint64_t count_budget_bytes);
+
+  // Takes over the counts of a volume. `log_frames` hold the logs: in use, though their count is 0.
+  void Load(const format::Entry& counts, uint64_t total_frames, uint64_t used_frames,
+            uint64_t max_frames, const std::vector<FrameNumber>& log_frames);
+
+  // Holds `frames` of the ready set for the caller; kResourceExhausted when there are not so many
+  // beside what must stay free for commits (the reserve; counted in with `use_reserve`).
+  absl::Status Reserve(uint64_t frames, bool use_reserve);
+  void Unreserve(uint64_t frames);
+
+  // Up to `frames` consecutive frames, with a count of one each (for logs: none). `reserved` is what
+  // the caller still holds; what it is given is taken off. Without any left, it gets what others
+  // have not reserved, for the logs of a commit the reserve too.
+  absl::StatusOr<FrameRun> Allocate(uint64_t frames, FrameUse use, uint64_t& reserved);
+
+  // Adds to or takes from the count of a frame; returns the new count, except that it leaves a count
+  // of one (the hold) and returns 0 where a Drop reaches zero. kDataLoss when the count is zero.
+  absl::StatusOr<uint32_t> Add(FrameNumber frame);
+  absl::StatusOr<uint32_t> Drop(FrameNumber frame);
+  absl::StatusOr<uint32_t> Count(FrameNumber frame);
+
+  // The frame may be handed out again.
+  absl::Status Release(FrameNumber frame);
+  void ReleaseLogFrame(FrameNumber frame);
+
+  // Gives space that is free beyond a reserve back to the host.
+  absl::Status Trim();
+
+  struct Plan {
+    format::Entry counts;
+    uint64_t total_frames = 0;
+    uint64_t used_frames = 0;
+  };
+  // Writes of all counts that changed since the last call.
+  absl::StatusOr<Plan> PlanCommit(Generation generation, std::vector<PlannedWrite>& writes);
+
+  uint64_t total_frames() const;
+  uint64_t limit_frames() const;  // what the volume can grow to; kMaxFrame where there is no limit
+  uint64_t used_frames() const;
+  uint64_t available_frames() const;
+  // Frames that can still be had for logs without asking the host.
+  uint64_t ready_frames() const;
+  bool IsLogFrame(FrameNumber frame) const;
+
+ private:
+  uint64_t ReserveFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t UnreadyFree() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status MakeReady(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status ScanForFree(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Extend(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status BackCounts(FrameNumber begin, FrameNumber end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void InsertReady(uint64_t begin, uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsReady(uint64_t frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  FrameRun TakeRun(uint64_t frames, uint64_t& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  os::File& file_;
+  mutable absl::Mutex mu_;
+  CountTable counts_ ABSL_GUARDED_BY(mu_);
+  uint64_t total_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t used_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t max_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t reserved_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t ready_total_ ABSL_GUARDED_BY(mu_) = 0;
+  // Begin and end of each ready extent; none touch.
+  absl::btree_map<uint64_t, uint64_t> ready_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_set<FrameNumber> log_frames_ ABSL_GUARDED_BY(mu_);
+  // Count leaves whose pair has space on the host.
+  absl::flat_hash_set<uint64_t> backed_leaves_ ABSL_GUARDED_BY(mu_);
+  uint64_t data_cursor_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t node_cursor_ ABSL_GUARDED_BY(mu_) = 0;
+  FrameRun node_run_ ABSL_GUARDED_BY(mu_);  // taken off ready_, counted in ready_total_
+  uint64_t scan_leaf_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace cow::store

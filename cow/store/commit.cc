@@ -1,0 +1,235 @@
+// The commit: everything up to one moment becomes durable, or nothing of it.
+//
+//   under the gate, alone: the seal; what counts and logs are to be written; the new superblock
+//   then, beside new transactions: nodes, counts and logs to frames that the last commit does not
+//   refer to; flush; both copies of the other superblock slot; flush.
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "cow/store/core.h"
+#include "cow/store/object_state.h"
+#include "cow/store/table_state.h"
+
+namespace cow::store {
+
+namespace {
+
+// Folded at each commit, and what the log may hold beyond (16 bytes each): it is read at open.
+constexpr uint64_t kFoldPerCommit = 4096;
+constexpr uint64_t kMostPending = 256 * 1024;
+constexpr uint64_t kFoldInBackground = 16384;
+
+}  // namespace
+
+absl::Status Core::CheckWritable() const {
+  if (read_only_) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, EROFS,
+                     file_->name() + ": the volume was opened for reading only");
+  }
+  if (!failed_.load(std::memory_order_acquire)) return absl::OkStatus();
+  absl::MutexLock lock(&health_mu_);
+  return WithErrno(Annotate(health_, "the volume is read-only since an error; reopen it"), EROFS);
+}
+
+absl::Status Core::Fail(const absl::Status& cause) {
+  absl::MutexLock lock(&health_mu_);
+  if (health_.ok()) {
+    health_ = cause;
+    failed_.store(true, std::memory_order_release);
+  }
+  return health_;
+}
+
+absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
+  CommitPlan plan;
+  changed_ = false;
+  COW_RETURN_IF_ERROR(Seal());
+  if (generation_.load() - 1 == durable_.load()) generation_.fetch_add(1);
+  const Generation sealed(generation_.load() - 1);
+  {
+    absl::MutexLock lock(&dirty_mu_);
+    plan.nodes.swap(sealed_);
+  }
+  format::Superblock& s = plan.superblock;
+  s.uuid = uuid_;
+  s.compatible = compatible_;
+  s.read_only_compatible = read_only_compatible_;
+  s.incompatible = incompatible_;
+  s.generation = sealed;
+  s.max_frames = max_frames_;
+  for (auto [table, root] : {std::pair{trees_.get(), &s.trees},
+                             std::pair{catalog_.get(), &s.catalog},
+                             std::pair{orphans_.get(), &s.orphans}}) {
+    absl::MutexLock lock(&table->mu);
+    *root = {table->root, table->next_object};
+  }
+  absl::MutexLock fold_lock(&fold_mu_);
+  {
+    absl::MutexLock lock(&log_mu_);
+    COW_ASSIGN_OR_RETURN(s.count_log, count_log_.Plan(sealed, allocator_, plan.writes));
+    plan.consumed = count_log_.TakeConsumed();
+  }
+  COW_ASSIGN_OR_RETURN(s.free_log, free_log_.Plan(sealed, allocator_, plan.writes));
+  const std::vector<FrameNumber> consumed = free_log_.TakeConsumed();
+  plan.consumed.insert(plan.consumed.end(), consumed.begin(), consumed.end());
+  s.reaped = reaped_;
+  COW_ASSIGN_OR_RETURN(Allocator::Plan counts, allocator_.PlanCommit(sealed, plan.writes));
+  s.counts = counts.counts;
+  s.total_frames = counts.total_frames;
+  s.used_frames = counts.used_frames;
+  return plan;
+}
+
+absl::Status Core::WritePlan(const CommitPlan& plan) {
+  struct Piece {
+    FrameNumber frame;
+    const std::byte* bytes;
+  };
+  std::vector<Piece> pieces;
+  pieces.reserve(plan.writes.size() + plan.nodes.size());
+  for (const PlannedWrite& write : plan.writes) pieces.push_back({write.frame, write.bytes->data()});
+  for (const NodePointer& node : plan.nodes) pieces.push_back({node->frame, node->bytes().data()});
+  std::sort(pieces.begin(), pieces.end(),
+            [](const Piece& a, const Piece& b) { return a.frame < b.frame; });
+  std::vector<iovec> parts;
+  for (size_t i = 0; i < pieces.size();) {
+    parts.clear();
+    size_t j = i;
+    for (; j < pieces.size() && pieces[j].frame == pieces[i].frame + (j - i); ++j) {
+      parts.push_back({const_cast<std::byte*>(pieces[j].bytes), kPageSize});
+    }
+    COW_RETURN_IF_ERROR(file_->WriteVector(OffsetOf(pieces[i].frame), parts));
+    i = j;
+  }
+  COW_RETURN_IF_ERROR(file_->Flush());
+  COW_RETURN_IF_ERROR(WriteSuperblock(plan.superblock));
+  return file_->Flush();
+}
+
+absl::Status Core::WriteSuperblock(const format::Superblock& superblock) {
+  const int slot = 1 - durable_slot_;
+  for (int copy : {0, 1}) {
+    const FrameNumber frame = format::SuperblockFrame(slot, copy);
+    COW_RETURN_IF_ERROR(
+        file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame)));
+  }
+  durable_slot_ = slot;
+  return absl::OkStatus();
+}
+
+absl::Status Core::CommitOnce() {
+  COW_RETURN_IF_ERROR(CheckWritable());
+  COW_RETURN_IF_ERROR(FreeOrphans());
+  if (!changed_.load()) return absl::OkStatus();
+  const uint64_t pending = PendingItems();
+  COW_RETURN_IF_ERROR(
+      Fold(kFoldPerCommit + (pending > kMostPending ? pending - kMostPending : 0)).status());
+  COW_RETURN_IF_ERROR(ReleaseFreed().status());
+  absl::StatusOr<CommitPlan> plan;
+  {
+    absl::MutexLock lock(&gate_);
+    plan = PlanCommit();
+  }
+  if (!plan.ok()) return Fail(Annotate(plan.status(), "commit"));
+  if (absl::Status written = WritePlan(*plan); !written.ok()) {
+    return Fail(Annotate(written, "commit"));
+  }
+  durable_ = plan->superblock.generation.value();
+  for (const NodePointer& node : plan->nodes) nodes_.Written(node);
+  for (FrameNumber frame : plan->consumed) allocator_.ReleaseLogFrame(frame);
+  return absl::OkStatus();
+}
+
+absl::Status Core::Commit() {
+  absl::MutexLock lock(&commit_mu_);
+  // One that has begun may have passed what the caller did; the next one cannot have.
+  const uint64_t wanted = commits_begun_ + 1;
+  while (commits_ended_ < wanted) {
+    if (committing_) {
+      commit_mu_.Await(absl::Condition(
+          +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return !core->committing_; },
+          this));
+      continue;
+    }
+    committing_ = true;
+    const uint64_t mine = ++commits_begun_;
+    commit_mu_.Unlock();
+    absl::Status status = CommitOnce();
+    commit_mu_.Lock();
+    last_commit_ = status;
+    commits_ended_ = mine;
+    committing_ = false;
+  }
+  return last_commit_;
+}
+
+absl::Status Core::FreeOrphans() {
+  std::vector<ObjectNumber> numbers;
+  {
+    absl::MutexLock lock(&dirty_mu_);
+    numbers.swap(closed_orphans_);
+  }
+  while (!numbers.empty()) {
+    absl::Status status;
+    {
+      absl::StatusOr<Transaction> transaction =
+          store_->BeginWithoutCommit(kFramesToChange, /*use_reserve=*/true);
+      status = transaction.ok() ? orphans_->Erase(transaction->reserved_, numbers.back())
+                                : transaction.status();
+    }
+    if (!status.ok()) {
+      // They stay in the table of orphans: the next commit tries again.
+      absl::MutexLock lock(&dirty_mu_);
+      closed_orphans_.insert(closed_orphans_.end(), numbers.begin(), numbers.end());
+      return absl::IsResourceExhausted(status) ? absl::OkStatus() : status;
+    }
+    numbers.pop_back();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Core::Settle() {
+  constexpr uint64_t kFoldAtOnce = 1 << 18;
+  uint64_t last_deferred = UINT64_MAX;
+  while (true) {
+    COW_RETURN_IF_ERROR(Fold(kFoldAtOnce).status());
+    COW_RETURN_IF_ERROR(Commit());
+    const uint64_t deferred = DeferredFrames();
+    if (PendingItems() == 0 && !changed_.load() &&
+        (deferred == 0 || deferred == last_deferred)) {
+      break;
+    }
+    last_deferred = deferred;
+    // What was freed is released by the commit after the one that freed it.
+    if (deferred > 0) changed_ = true;
+  }
+  return allocator_.Trim();
+}
+
+void Core::Background() {
+  while (true) {
+    {
+      absl::MutexLock lock(&background_mu_);
+      background_mu_.AwaitWithTimeout(
+          absl::Condition(
+              +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return core->stop_; }, this),
+          absl::Seconds(options_.commit_seconds));
+      if (stop_) return;
+    }
+    // Errors make the volume read-only, and reach whoever commits next.
+    bool more = Commit().ok();
+    while (more && (PendingItems() > 0 || DeferredFrames() > 0)) {
+      const uint64_t before = PendingItems() + DeferredFrames();
+      more = Fold(kFoldInBackground).ok();
+      changed_ = true;
+      more = more && Commit().ok() && PendingItems() + DeferredFrames() < before;
+      absl::MutexLock lock(&background_mu_);
+      if (stop_) return;
+    }
+    if (more) (void)allocator_.Trim();
+  }
+}
+
+}  // namespace cow::store

@@ -1,0 +1,160 @@
+// What the parts of a store share: one of each, and the order of their locks.
+//
+// Lock order (a thread takes them in this order only):
+//   gate_            shared by transactions; alone by who advances the generation
+//   write_mu         of an object: one writer at a time, held over its I/O
+//   TableState::mu   of a tree's table, then of the trees, the catalog or the orphans
+//   state_mu         of an object: root and size; held for moments, never over a write's I/O
+//   fold_mu_         the fold, the free log
+//   log_mu_, dirty_mu_, allocator, caches: leaves, held alone
+//
+// Invariants:
+//  - An entry born before the current generation has its checksum, and what it names never changes.
+//  - Changes to nodes are made only within a transaction; so under the gate alone nothing changes.
+//  - Every reference that is gained or lost is in the count log before the gate is left.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "cow/base/status.h"
+#include "cow/format/superblock.h"
+#include "cow/store/allocator.h"
+#include "cow/store/frame_log.h"
+#include "cow/store/good_frames.h"
+#include "cow/store/node_cache.h"
+#include "cow/store/pins.h"
+#include "cow/store/store.h"
+
+namespace cow::store {
+
+class Core {
+ public:
+  Core(std::unique_ptr<os::File> file, const OpenOptions& options);
+  ~Core();
+
+  // open.cc
+  absl::Status Format(const CreateOptions& create);
+  absl::Status Load();
+  void Start(Store* store);
+  void Stop();
+
+  Generation generation() const { return Generation(generation_.load()); }
+  absl::Status CheckWritable() const;
+  // Makes the volume read-only with `cause`, unless it is already; returns the first cause.
+  absl::Status Fail(const absl::Status& cause);
+
+  // seal.cc: fills in checksums of all that changed and advances the generation. Gate held alone.
+  absl::Status Seal();
+
+  // fold.cc
+  void LogCount(const format::Entry& entry, format::CountOperation operation);
+  // Drops those of `replaced` that a fresh frame has taken the place of.
+  void LogDrops(std::span<const format::Entry> replaced);
+  // Folds up to `items` of the count log and of what is reaped; returns how many are left.
+  absl::StatusOr<uint64_t> Fold(uint64_t items);
+  // Hands frames that nothing can see any more back to the allocator; returns how many.
+  absl::StatusOr<uint64_t> ReleaseFreed();
+  // Adds and drops as Fold does, for `entry` once.
+  absl::Status FoldOne(const format::Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
+  absl::Status ReapOne() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
+  absl::StatusOr<bool> DropOne(const format::Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
+  void FreeFrame(const format::Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
+  // Children of a node or leaf of records.
+  absl::StatusOr<std::vector<format::Entry>> Children(const format::Entry& entry);
+  uint64_t PendingItems();
+  uint64_t DeferredFrames();
+
+  // commit.cc
+  absl::Status Commit();
+  absl::Status CommitOnce();
+  absl::Status Settle();
+  absl::Status FreeOrphans();
+  void Background();
+
+  // Constant after construction.
+  const std::unique_ptr<os::File> file_;
+  const OpenOptions options_;
+  Store* store_ = nullptr;
+  std::array<uint8_t, 16> uuid_ = {};
+  bool read_only_ = false;
+  bool data_checksums_ = true;
+  uint64_t compatible_ = 0;
+  uint64_t read_only_compatible_ = 0;
+  uint64_t incompatible_ = 0;
+  uint64_t max_frames_ = 0;
+
+  NodeCache nodes_;
+  Allocator allocator_;
+  GoodFrames good_;
+  ReaderSlots readers_;
+  std::atomic<uint64_t> memory_for_leaves_ = 0;  // bytes of leaves that objects remember
+
+  absl::Mutex gate_;
+  std::atomic<uint64_t> generation_ = 1;
+  std::atomic<uint64_t> durable_ = 0;
+  int durable_slot_ = 1;  // of the superblock; changed only by who commits
+  // Something happened since the last commit that a commit would make durable.
+  std::atomic<bool> changed_ = false;
+
+  std::shared_ptr<TableState> trees_;
+  std::shared_ptr<TableState> catalog_;
+  std::shared_ptr<TableState> orphans_;
+  std::unique_ptr<Table> trees_table_;
+  std::unique_ptr<Table> catalog_table_;
+
+  absl::Mutex fold_mu_;
+  FrameLog free_log_ ABSL_GUARDED_BY(fold_mu_);
+  std::vector<format::Reaped> reaped_ ABSL_GUARDED_BY(fold_mu_);
+  // Length of the free log from which pinned items are moved to its end again.
+  uint64_t rotate_free_log_at_ ABSL_GUARDED_BY(fold_mu_) = 0;
+
+  absl::Mutex log_mu_;
+  FrameLog count_log_ ABSL_GUARDED_BY(log_mu_);
+
+  absl::Mutex dirty_mu_;
+  // Tables with objects to seal. Sealed nodes that the next commit writes.
+  std::set<std::shared_ptr<TableState>> dirty_tables_ ABSL_GUARDED_BY(dirty_mu_);
+  std::vector<NodePointer> sealed_ ABSL_GUARDED_BY(dirty_mu_);
+  // Objects of the orphans' table that nobody has open any more.
+  std::vector<ObjectNumber> closed_orphans_ ABSL_GUARDED_BY(dirty_mu_);
+
+  mutable absl::Mutex health_mu_;
+  absl::Status health_ ABSL_GUARDED_BY(health_mu_);
+  std::atomic<bool> failed_ = false;
+
+  // Group commit: numbers of the last commit begun and ended.
+  absl::Mutex commit_mu_;
+  uint64_t commits_begun_ ABSL_GUARDED_BY(commit_mu_) = 0;
+  uint64_t commits_ended_ ABSL_GUARDED_BY(commit_mu_) = 0;
+  bool committing_ ABSL_GUARDED_BY(commit_mu_) = false;
+  absl::Status last_commit_ ABSL_GUARDED_BY(commit_mu_);
+
+  absl::Mutex background_mu_;
+  bool stop_ ABSL_GUARDED_BY(background_mu_) = false;
+  std::thread background_;
+
+ private:
+  struct CommitPlan {
+    format::Superblock superblock;
+    std::vector<PlannedWrite> writes;
+    std::vector<NodePointer> nodes;
+    std::vector<FrameNumber> consumed;
+  };
+  absl::StatusOr<CommitPlan> PlanCommit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  absl::Status WritePlan(const CommitPlan& plan);
+  absl::Status WriteSuperblock(const format::Superblock& superblock);
+  absl::StatusOr<format::Superblock> ReadSuperblock();
+  absl::StatusOr<format::Superblock> PinForReading();
+  absl::Status LockForWriting();
+};
+
+}  // namespace cow::store

@@ -1,0 +1,42 @@
+// A frame with children in memory: a page-table node, or a leaf of records.
+//
+// Invariant: a node born in the current generation is reachable from one head only and may be
+// changed under that head's lock; any other is immutable. Its checksum is filled in where its
+// parent has its entry when the generation advances (the seal).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "cow/base/types.h"
+#include "cow/format/entry.h"
+#include "cow/format/record.h"
+
+namespace cow::store {
+
+struct Node {
+  Node(FrameNumber frame, Generation birth) : frame(frame), birth(birth) {}
+
+  union alignas(64) Content {
+    Content() : entries() {}
+    std::array<format::Entry, format::kFanout> entries;
+    std::array<format::Record, format::kRecordsPerLeaf> records;
+  } content;
+
+  const FrameNumber frame;
+  const Generation birth;
+  // Its frame does not hold it yet: it must stay in the cache.
+  std::atomic<bool> unwritten = false;
+  std::atomic<bool> touched = true;
+
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(content.entries)); }
+  std::span<std::byte> bytes() { return std::as_writable_bytes(std::span(content.entries)); }
+};
+static_assert(sizeof(Node::Content) == kPageSize);
+
+using NodePointer = std::shared_ptr<Node>;
+
+}  // namespace cow::store

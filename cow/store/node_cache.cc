@@ -1,0 +1,87 @@
+#include "cow/store/node_cache.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "cow/base/checksum.h"
+#include "cow/base/status.h"
+
+namespace cow::store {
+
+NodeCache::NodeCache(const os::File& file, uint64_t budget_bytes)
+    : file_(file), nodes_per_shard_(std::max<size_t>(16, budget_bytes / sizeof(Node) / kShards)) {}
+
+void NodeCache::Insert(Shard& shard, const NodePointer& node) {
+  // The clock may name a frame twice, or one that was forgotten: such a hand only moves on.
+  for (size_t tries = 2 * shard.clock.size();
+       shard.clock.size() >= nodes_per_shard_ && tries > 0; --tries) {
+    if (shard.hand >= shard.clock.size()) shard.hand = 0;
+    auto it = shard.nodes.find(shard.clock[shard.hand]);
+    if (it != shard.nodes.end()) {
+      Node& candidate = *it->second;
+      if (candidate.unwritten.load() || candidate.touched.exchange(false)) {
+        ++shard.hand;
+        continue;
+      }
+      shard.nodes.erase(it);
+    }
+    shard.clock[shard.hand] = shard.clock.back();
+    shard.clock.pop_back();
+  }
+  auto [it, inserted] = shard.nodes.insert_or_assign(node->frame, node);
+  if (inserted) shard.clock.push_back(node->frame);
+}
+
+absl::StatusOr<NodePointer> NodeCache::Get(const format::Entry& entry) {
+  Shard& shard = ShardOf(entry.frame());
+  {
+    absl::MutexLock lock(&shard.mu);
+    auto it = shard.nodes.find(entry.frame());
+    if (it != shard.nodes.end() && it->second->birth == entry.birth()) {
+      it->second->touched.store(true, std::memory_order_relaxed);
+      return it->second;
+    }
+  }
+  auto node = std::make_shared<Node>(entry.frame(), entry.birth());
+  COW_RETURN_IF_ERROR(file_.Read(OffsetOf(entry.frame()), node->bytes()));
+  if (FrameChecksum(entry.frame(), entry.birth(), node->bytes()) != entry.checksum()) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_.name() + absl::StrFormat(": frame %d (node of level %d, generation %d): "
+                                                    "checksum does not match; run `cowctl check`",
+                                                    entry.frame().value(), entry.level(),
+                                                    entry.birth().value()));
+  }
+  absl::MutexLock lock(&shard.mu);
+  auto it = shard.nodes.find(entry.frame());
+  if (it != shard.nodes.end() && it->second->birth == entry.birth()) return it->second;
+  Insert(shard, node);
+  return node;
+}
+
+NodePointer NodeCache::Create(FrameNumber frame, Generation birth) {
+  auto node = std::make_shared<Node>(frame, birth);
+  node->unwritten = true;
+  unwritten_.fetch_add(1, std::memory_order_relaxed);
+  Shard& shard = ShardOf(frame);
+  absl::MutexLock lock(&shard.mu);
+  Insert(shard, node);
+  return node;
+}
+
+void NodeCache::Written(const NodePointer& node) {
+  if (node->unwritten.exchange(false)) unwritten_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void NodeCache::Forget(FrameNumber frame) {
+  Shard& shard = ShardOf(frame);
+  absl::MutexLock lock(&shard.mu);
+  auto it = shard.nodes.find(frame);
+  if (it == shard.nodes.end()) return;
+  Written(it->second);
+  shard.nodes.erase(it);
+}
+
+}  // namespace cow::store

@@ -1,0 +1,266 @@
+// Making, opening and closing a volume.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cow/store/core.h"
+#include "cow/store/object_state.h"
+#include "cow/store/table_state.h"
+
+namespace cow::store {
+
+namespace {
+
+constexpr uint64_t kSmallestVolume = uint64_t{4} << 20;
+
+// "process 4711 (cowfs)".
+std::string ThisProcess() {
+  std::string name;
+  std::ifstream("/proc/self/comm") >> name;
+  return absl::StrCat("process ", getpid(), name.empty() ? "" : " (" + name + ")");
+}
+
+}  // namespace
+
+Core::Core(std::unique_ptr<os::File> file, const OpenOptions& options)
+    : file_(std::move(file)),
+      options_(options),
+      nodes_(*file_, options.cache_bytes / 4),
+      allocator_(*file_, options.cache_bytes / 4) {}
+
+Core::~Core() {
+  Stop();
+  // Objects and tables hold each other while they are dirty.
+  std::set<std::shared_ptr<TableState>> tables;
+  {
+    absl::MutexLock lock(&dirty_mu_);
+    tables.swap(dirty_tables_);
+  }
+  for (const auto& table : tables) {
+    absl::flat_hash_set<std::shared_ptr<ObjectState>> objects;
+    absl::MutexLock lock(&table->mu);
+    objects.swap(table->dirty);
+    table->mu.Unlock();
+    objects.clear();
+    table->mu.Lock();
+  }
+}
+
+absl::Status Core::LockForWriting() {
+  COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kExclusive));
+  std::array<char, 64> holder = {};
+  auto bytes = std::as_writable_bytes(std::span(holder));
+  if (locked) {
+    const std::string self = ThisProcess();
+    std::copy_n(self.begin(), std::min(self.size(), holder.size() - 1), holder.begin());
+    return file_->Write(OffsetOf(format::kHolderFrame), bytes);
+  }
+  COW_RETURN_IF_ERROR(file_->Read(OffsetOf(format::kHolderFrame), bytes));
+  holder.back() = 0;
+  return MakeError(absl::StatusCode::kUnavailable, EBUSY,
+                   absl::StrCat(file_->name(), ": in use by ",
+                                holder[0] == 0 ? "another process" : holder.data(),
+                                ", which has it open for writing; use its mount, or end it"));
+}
+
+absl::Status Core::Format(const CreateOptions& create) {
+  if (create.max_bytes != 0 && create.max_bytes < kSmallestVolume) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     file_->name() + ": a volume has at least 4 MiB");
+  }
+  COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
+  if (size != 0) {
+    return MakeError(absl::StatusCode::kAlreadyExists, EEXIST,
+                     file_->name() + ": not empty; a new volume needs a new file");
+  }
+  // Space for the superblocks is there from the beginning.
+  COW_RETURN_IF_ERROR(file_->Allocate(0, 3 * kPageSize));
+  COW_RETURN_IF_ERROR(
+      file_->Allocate(OffsetOf(format::SuperblockFrame(0, 1)), 2 * kPageSize));
+  COW_RETURN_IF_ERROR(LockForWriting());
+  std::random_device random;
+  for (uint8_t& byte : uuid_) byte = static_cast<uint8_t>(random());
+  uuid_[6] = (uuid_[6] & 0x0f) | 0x40;  // version 4
+  uuid_[8] = (uuid_[8] & 0x3f) | 0x80;
+  data_checksums_ = create.data_checksums;
+  incompatible_ = data_checksums_ ? 0 : format::kIncompatibleNoDataChecksums;
+  max_frames_ = create.max_bytes / kPageSize;
+  allocator_.Load(format::Entry(), format::kZoneHeader, 0, max_frames_, {});
+  trees_ = std::make_shared<TableState>(*this, nullptr, false, format::TableRoot());
+  catalog_ = std::make_shared<TableState>(*this, nullptr, false, format::TableRoot());
+  orphans_ = std::make_shared<TableState>(*this, nullptr, false, format::TableRoot());
+  changed_ = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<format::Superblock> Core::ReadSuperblock() {
+  absl::Status error;
+  std::optional<format::Superblock> newest;
+  std::array<std::array<bool, 2>, 2> good = {};
+  std::array<std::optional<format::Superblock>, 2> of_slot;
+  for (int slot : {0, 1}) {
+    for (int copy : {0, 1}) {
+      const FrameNumber frame = format::SuperblockFrame(slot, copy);
+      std::array<std::byte, kPageSize> bytes;
+      COW_RETURN_IF_ERROR(file_->Read(OffsetOf(frame), bytes));
+      absl::StatusOr<format::Superblock> read = format::DecodeSuperblock(bytes, frame);
+      if (!read.ok()) {
+        // What says most: a newer format, then rot, then that there is no superblock.
+        if (error.ok() || absl::IsUnimplemented(read.status()) ||
+            (absl::IsDataLoss(read.status()) && absl::IsNotFound(error))) {
+          error = read.status();
+        }
+        continue;
+      }
+      good[slot][copy] = true;
+      if (!of_slot[slot].has_value() || of_slot[slot]->generation < read->generation) {
+        of_slot[slot] = *read;
+      }
+    }
+  }
+  for (int slot : {0, 1}) {
+    if (!of_slot[slot].has_value()) continue;
+    if (newest.has_value() && newest->generation >= of_slot[slot]->generation) continue;
+    newest = of_slot[slot];
+    durable_slot_ = slot;
+  }
+  if (newest.has_value() && !absl::IsUnimplemented(error)) return *newest;
+  if (absl::IsUnimplemented(error)) {
+    return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
+                     absl::StrCat(file_->name(), ": ", error.message()));
+  }
+  if (absl::IsNotFound(error)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     file_->name() + ": not a cow volume; make one with `cowctl create`");
+  }
+  return MakeError(absl::StatusCode::kDataLoss, EIO,
+                   absl::StrCat(file_->name(), ": ", error.message(), ", in no copy"));
+}
+
+absl::StatusOr<format::Superblock> Core::PinForReading() {
+  // A commit between the read and the pin may have freed what the superblock refers to; so the pin
+  // holds only if the superblock is still the newest.
+  constexpr int kTries = 1000;
+  COW_ASSIGN_OR_RETURN(format::Superblock superblock, ReadSuperblock());
+  for (int i = 0; i < kTries; ++i) {
+    const uint64_t pin = kPinLocks + superblock.generation.value();
+    COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(pin, os::LockKind::kShared));
+    COW_ASSIGN_OR_RETURN(format::Superblock again, ReadSuperblock());
+    if (locked && again.generation == superblock.generation) return superblock;
+    if (locked) COW_RETURN_IF_ERROR(file_->Unlock(pin));
+    superblock = again;
+  }
+  return MakeError(absl::StatusCode::kUnavailable, EAGAIN,
+                   file_->name() + ": commits come too fast to pin one; try again");
+}
+
+absl::Status Core::Load() {
+  read_only_ = options_.read_only;
+  if (!read_only_) COW_RETURN_IF_ERROR(LockForWriting());
+  COW_ASSIGN_OR_RETURN(format::Superblock s, read_only_ ? PinForReading() : ReadSuperblock());
+  if (uint64_t unknown = s.read_only_compatible & ~format::kKnownReadOnlyCompatible;
+      unknown != 0 && !read_only_) {
+    return MakeError(absl::StatusCode::kUnimplemented, EROFS,
+                     file_->name() +
+                         absl::StrFormat(": the volume uses features that this program can only "
+                                         "read (%#x); open it read-only",
+                                         unknown));
+  }
+  COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
+  if (size < s.total_frames * kPageSize && s.used_frames > 0) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_->name() + absl::StrFormat(": truncated: %d bytes, the volume has %d",
+                                                     size, s.total_frames * kPageSize));
+  }
+  uuid_ = s.uuid;
+  compatible_ = s.compatible;
+  read_only_compatible_ = s.read_only_compatible;
+  incompatible_ = s.incompatible;
+  data_checksums_ = (s.incompatible & format::kIncompatibleNoDataChecksums) == 0;
+  max_frames_ = s.max_frames;
+  generation_ = s.generation.value() + 1;
+  durable_ = s.generation.value();
+  trees_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.trees);
+  catalog_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.catalog);
+  orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
+  std::vector<FrameNumber> log_frames;
+  {
+    absl::MutexLock lock(&fold_mu_);
+    absl::MutexLock log_lock(&log_mu_);
+    COW_RETURN_IF_ERROR(count_log_.Load(*file_, s.count_log));
+    COW_RETURN_IF_ERROR(free_log_.Load(*file_, s.free_log));
+    reaped_ = s.reaped;
+    log_frames = count_log_.Frames();
+    const std::vector<FrameNumber> more = free_log_.Frames();
+    log_frames.insert(log_frames.end(), more.begin(), more.end());
+  }
+  allocator_.Load(s.counts, s.total_frames, s.used_frames, s.max_frames, log_frames);
+  if (read_only_) return absl::OkStatus();
+  // Objects that were removed while open are closed now.
+  for (ObjectNumber at(0);;) {
+    COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> orphan, orphans_->NextObject(at));
+    if (!orphan.has_value()) break;
+    absl::MutexLock lock(&dirty_mu_);
+    closed_orphans_.push_back(*orphan);
+    at = *orphan + 1;
+  }
+  // A copy of the superblock that rotted is made good from the other one.
+  const int slot = durable_slot_;
+  durable_slot_ = 1 - slot;
+  absl::Status repaired = WriteSuperblock(s);
+  durable_slot_ = slot;
+  return repaired;
+}
+
+void Core::Start(Store* store) {
+  store_ = store;
+  trees_table_.reset(new Table(trees_));
+  catalog_table_.reset(new Table(catalog_));
+  if (!read_only_ && options_.commit_seconds > 0) {
+    background_ = std::thread([this] { Background(); });
+  }
+}
+
+void Core::Stop() {
+  {
+    absl::MutexLock lock(&background_mu_);
+    stop_ = true;
+  }
+  if (background_.joinable()) background_.join();
+}
+
+Store::Store(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+
+Store::~Store() {
+  core_->Stop();
+  if (!core_->read_only_) (void)core_->Commit();
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Create(std::unique_ptr<os::File> file,
+                                                     const CreateOptions& create,
+                                                     const OpenOptions& options) {
+  auto core = std::make_unique<Core>(std::move(file), options);
+  COW_RETURN_IF_ERROR(core->Format(create));
+  auto store = std::unique_ptr<Store>(new Store(std::move(core)));
+  store->core_->Start(store.get());
+  COW_RETURN_IF_ERROR(store->Commit());
+  return store;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(std::unique_ptr<os::File> file,
+                                                   const OpenOptions& options) {
+  auto core = std::make_unique<Core>(std::move(file), options);
+  COW_RETURN_IF_ERROR(core->Load());
+  auto store = std::unique_ptr<Store>(new Store(std::move(core)));
+  store->core_->Start(store.get());
+  return store;
+}
+
+}  // namespace cow::store

@@ -1,0 +1,55 @@
+// Holds on generations, so that frames visible in them are not reused.
+//
+// Readers in other processes pin the generation of the superblock they opened: a shared lock of
+// their open file description on one byte of the volume file's lock space, which ends with the
+// process. Readers in this process announce the generation for the length of one read.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cow/base/types.h"
+#include "cow/os/file.h"
+
+namespace cow::store {
+
+// Bytes of the lock space, far beyond any frame (files end at 2^63 - 1).
+inline constexpr uint64_t kWriterLock = uint64_t{1} << 61;
+inline constexpr uint64_t kPinLocks = uint64_t{1} << 62;
+
+// Generations pinned by other processes, ascending.
+absl::StatusOr<std::vector<Generation>> PinnedByOthers(const os::File& file, Generation newest);
+
+// Reads under way in this process.
+class ReaderSlots {
+ public:
+  class Hold {
+   public:
+    explicit Hold(std::atomic<uint64_t>* slot) : slot_(slot) {}
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    ~Hold() { slot_->store(0, std::memory_order_release); }
+
+   private:
+    std::atomic<uint64_t>* const slot_;
+  };
+
+  // Frames that are referred to while the hold is there, by what the caller looks up after this
+  // call, keep their content until the hold ends.
+  Hold Enter(Generation current);
+
+  // The oldest generation that a read under way began in.
+  std::optional<Generation> Oldest() const;
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<uint64_t> generation = 0;
+  };
+  std::array<Slot, 128> slots_;
+};
+
+}  // namespace cow::store
