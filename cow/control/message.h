@@ -90,9 +90,9 @@ enum class Command : uint8_t {
 
 struct Request {
   Command command = Command::kPing;
-  std::string path;
-  std::string name;
-  std::string target;
+  std::string path = {};
+  std::string name = {};
+  std::string target = {};
   uint64_t cursor = 0;    // 0 begins; then Reply::next of the answer before
   uint64_t check_id = 0;  // Reply::check.id of kStartCheck
   bool space = false;     // count bytes for each entry too, which takes time
@@ -103,8 +103,8 @@ enum class Kind : uint8_t { kFile = 0, kDirectory = 1, kTree = 2, kLink = 3, kOt
 
 // A head, or a snapshot of one.
 struct Entry {
-  std::string path;  // of the head, now, or the last it had
-  std::string name;  // of the snapshot; empty: the head
+  std::string path = {};  // of the head, now, or the last it had
+  std::string name = {};  // of the snapshot; empty: the head
   Kind kind = Kind::kFile;
   bool removed = false;     // the head is gone; the snapshot stays
   bool has_space = false;   // referenced and exclusive are set
@@ -117,20 +117,20 @@ struct Entry {
 };
 
 struct Damage {
-  std::string where;
-  std::string what;
+  std::string where = {};
+  std::string what = {};
   friend bool operator==(const Damage&, const Damage&) = default;
 };
 
 // What is mounted.
 struct Info {
-  std::string volume;        // path of the volume file, as cowfs was given it, made absolute
-  std::string uuid;          // as text
+  std::string volume = {};   // path of the volume file, as cowfs was given it, made absolute
+  std::string uuid = {};     // as text
   uint64_t process = 0;      // of the cowfs
   uint64_t total_bytes = 0;  // of the volume
   uint64_t used_bytes = 0;
   uint64_t available_bytes = 0;
-  std::vector<std::string> features;  // "NAME: what is used", for `cowctl features MOUNT`
+  std::vector<std::string> features = {};  // "NAME: what is used", for `cowctl features MOUNT`
   friend bool operator==(const Info&, const Info&) = default;
 };
 
@@ -143,12 +143,12 @@ struct CheckState {
 };
 
 struct Reply {
-  absl::Status status;  // with its errno; where not OK, nothing below is sent
-  uint64_t next = 0;    // cursor of the rest; 0: there is no more
-  CheckState check;
-  Info info;
-  std::vector<Entry> entries;
-  std::vector<Damage> damages;
+  absl::Status status = absl::OkStatus();  // with its errno; where not OK, nothing below is sent
+  uint64_t next = 0;                       // cursor of the rest; 0: there is no more
+  CheckState check = {};
+  Info info = {};
+  std::vector<Entry> entries = {};
+  std::vector<Damage> damages = {};
 
   // Adds to a reply as long as it fits a message, and answers false when it does not: set `next`
   // then. The first always fits: what is too long in it is cut.

@@ -1,0 +1,219 @@
+#include "tools/cowctl/commands.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
+#include "tools/cowctl/entry.h"
+#include "tools/cowctl/target.h"
+
+namespace cow::ctl {
+namespace {
+
+using control::Command;
+using control::Entry;
+using control::Kind;
+using control::Reply;
+using control::Request;
+
+constexpr CommandSpec kCommands[] = {
+    {"create", {"VOLUME"}, "Make a volume", &Create, true, false},
+    {"tree create",
+     {"PATH"},
+     "Make a directory that is the root of a tree of its own",
+     &TreeCreate},
+    {"snapshot",
+     {"PATH@NAME"},
+     "Take a snapshot of a file or tree; durable when it returns",
+     &Snapshot},
+    {"clone",
+     {"PATH[@NAME]", "NEWPATH"},
+     "Make a file or tree from a snapshot, or from a head",
+     &Clone},
+    {"rollback", {"PATH@NAME"}, "Make a file or tree what a snapshot of it holds", &RollBack},
+    {"rename", {"PATH@OLD", "NEW"}, "Give a snapshot another name", &Rename},
+    {"destroy", {"PATH@NAME"}, "Destroy a snapshot", &Destroy},
+    {"list", {"[PATH]"}, "List the snapshots of PATH and of all below it", &List, false, true},
+    {"stat", {"PATH[@NAME]"}, "Show a file, a tree or a snapshot, and the space it takes", &Stat},
+    {"check", {"VOLUME|MOUNT"}, "Verify every frame and every count of a volume", &Check},
+    {"features",
+     {"[MOUNT]"},
+     "Show what this machine has, and what is used in its place",
+     &Features},
+};
+
+// Refuses what can never be the name of a snapshot.
+absl::Status CheckName(std::string_view name) {
+  if (name.empty() || name == "." || name == ".." || name.size() > control::kMaxName ||
+      name.find('/') != std::string_view::npos || name.find('@') != std::string_view::npos) {
+    return UsageError(absl::StrCat("\"", absl::string_view(name.data(), name.size()),
+                                   "\" is no name for a snapshot: 1 to 255 bytes without / and @"));
+  }
+  return absl::OkStatus();
+}
+
+// The target of PATH@NAME.
+absl::StatusOr<Located> LocateSnapshot(const std::string& argument) {
+  std::string_view path;
+  std::string_view name;
+  if (!SplitName(argument, path, name) || path.empty()) {
+    return UsageError(absl::StrCat(argument, ": not of the form PATH@NAME"));
+  }
+  COW_RETURN_IF_ERROR(CheckName(name));
+  absl::StatusOr<Located> located = Locate(argument, Part::kSnapshot, true);
+  if (!located.ok()) return Annotate(located.status(), argument);
+  return located;
+}
+
+// The one entry that `request` is answered with.
+absl::StatusOr<Entry> ExecuteOne(Target& target, const Request& request,
+                                 const std::string& argument) {
+  absl::StatusOr<Reply> reply = target.Execute(request);
+  if (!reply.ok()) return Annotate(reply.status(), argument);
+  if (reply->entries.size() != 1) {
+    return MakeError(absl::StatusCode::kInternal, EPROTO,
+                     absl::StrCat(argument, ": the answer says nothing about it"));
+  }
+  return std::move(reply->entries[0]);
+}
+
+// `sentence` for people, `name` for scripts, the entry as JSON.
+void PrintDone(const Arguments& arguments, const Target& target, const Entry& entry,
+               const std::string& sentence, const Streams& streams) {
+  if (arguments.format.json) {
+    PrintJson(EntryJson(target, entry), streams.out);
+  } else if (arguments.format.script) {
+    streams.out << Escaped(NameOf(target, entry)) << '\n';
+  } else {
+    streams.out << Escaped(sentence) << '\n';
+  }
+}
+
+}  // namespace
+
+std::span<const CommandSpec> Commands() { return kCommands; }
+
+absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Streams& streams) {
+  const std::string& argument = arguments.operands[0];
+  absl::StatusOr<Located> located = Locate(argument, Part::kHead, true);
+  if (!located.ok()) return Annotate(located.status(), argument);
+  Target& target = *located->target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(target, {.command = Command::kCreateTree, .path = located->path}, argument));
+  PrintDone(arguments, target, entry, "created tree " + NameOf(target, entry), streams);
+  return kDone;
+}
+
+absl::StatusOr<int> Snapshot(const Arguments& arguments, const Streams& streams) {
+  const std::string& argument = arguments.operands[0];
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  Target& target = *located.target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(target,
+                 {.command = Command::kSnapshot, .path = located.path, .name = located.name},
+                 argument));
+  PrintDone(arguments, target, entry, "took snapshot " + NameOf(target, entry), streams);
+  return kDone;
+}
+
+absl::StatusOr<int> Clone(const Arguments& arguments, const Streams& streams) {
+  const std::string& argument = arguments.operands[0];
+  absl::StatusOr<Located> located = Locate(argument, Part::kEither, true);
+  if (!located.ok()) return Annotate(located.status(), argument);
+  Target& target = *located->target;
+  COW_ASSIGN_OR_RETURN(const std::string inside, target.Inside(arguments.operands[1]));
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(target, {.command = Command::kClone, .path = located->path, .target = inside},
+                 absl::StrCat(argument, " to ", arguments.operands[1])));
+  PrintDone(arguments, target, entry, "cloned " + argument + " to " + NameOf(target, entry),
+            streams);
+  return kDone;
+}
+
+absl::StatusOr<int> RollBack(const Arguments& arguments, const Streams& streams) {
+  const std::string& argument = arguments.operands[0];
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  Target& target = *located.target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry kept,
+      ExecuteOne(target,
+                 {.command = Command::kRollBack, .path = located.path, .name = located.name},
+                 argument));
+  PrintDone(
+      arguments, target, kept,
+      absl::StrCat("rolled back to ", argument, "; what it replaced is ", NameOf(target, kept)),
+      streams);
+  return kDone;
+}
+
+absl::StatusOr<int> Rename(const Arguments& arguments, const Streams& streams) {
+  const std::string& argument = arguments.operands[0];
+  const std::string& name = arguments.operands[1];
+  COW_RETURN_IF_ERROR(CheckName(name));
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  Target& target = *located.target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(
+          target,
+          {.command = Command::kRename, .path = located.path, .name = located.name, .target = name},
+          absl::StrCat(argument, " to @", name)));
+  PrintDone(arguments, target, entry, "renamed " + argument + " to " + NameOf(target, entry),
+            streams);
+  return kDone;
+}
+
+absl::StatusOr<int> Destroy(const Arguments& arguments, const Streams& streams) {
+  const std::string& argument = arguments.operands[0];
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  Target& target = *located.target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(target, {.command = Command::kDestroy, .path = located.path, .name = located.name},
+                 argument));
+  PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), streams);
+  return kDone;
+}
+
+absl::Status UsageError(std::string_view message) {
+  absl::Status status = MakeError(absl::StatusCode::kInvalidArgument, EINVAL, message);
+  status.SetPayload("cowctl/usage", absl::Cord());
+  return status;
+}
+
+bool IsUsageError(const absl::Status& status) {
+  return status.GetPayload("cowctl/usage").has_value();
+}
+
+std::string Advice(std::string_view command, const absl::Status& status) {
+  const bool makes_snapshot = command == "snapshot" || command == "rename";
+  switch (ErrnoOf(status)) {
+    case ENOTTY:
+      return "mount the volume with cowfs, or write VOLUME:/path";
+    case EEXIST:
+      return makes_snapshot ? "choose another name, or destroy that one first"
+                            : "choose another path";
+    case ENOENT:
+      return "cowctl list shows what snapshots there are";
+    case EBUSY:
+      return "use a path in its mount";
+    case EXDEV:
+      return "a clone stays in its volume: copy it with cp instead";
+    case EACCES:
+    case EPERM:
+      return "be its owner, or root";
+    case ENOSPC:
+      return "destroy snapshots, or delete files that no snapshot holds";
+    case EIO:
+    case EUCLEAN:
+      return command == "check" ? "" : "cowctl check shows what is damaged";
+    default:
+      return "";
+  }
+}
+
+}  // namespace cow::ctl

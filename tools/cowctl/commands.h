@@ -1,0 +1,58 @@
+// The commands: one function each, and the table from which the command line is made.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "tools/cowctl/output.h"
+#include "tools/cowctl/run.h"
+
+namespace cow::ctl {
+
+// What a command was called with.
+struct Arguments {
+  std::array<std::string, 2> operands;
+  uint64_t size = 0;   // --size
+  bool space = false;  // --space
+  Format format;
+};
+
+// Writes its result to the streams. The value is the exit status; an error has not been written
+// yet.
+using CommandFunction = absl::StatusOr<int> (*)(const Arguments&, const Streams&);
+
+struct CommandSpec {
+  const char* name;                     // "tree create": create, of the group tree
+  std::array<const char*, 2> operands;  // as in the usage; [X] may be left away; nullptr: none
+  const char* summary;
+  CommandFunction function;
+  bool has_size = false;
+  bool has_space = false;
+};
+
+std::span<const CommandSpec> Commands();
+
+absl::StatusOr<int> Create(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Snapshot(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Clone(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> RollBack(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Rename(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Destroy(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> List(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Stat(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Check(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Features(const Arguments& arguments, const Streams& streams);
+
+// A mistake in the arguments: exit status 2, with the usage.
+absl::Status UsageError(std::string_view message);
+bool IsUsageError(const absl::Status& status);
+
+// What to do about an error of a command; empty where the message says it all.
+std::string Advice(std::string_view command, const absl::Status& status);
+
+}  // namespace cow::ctl

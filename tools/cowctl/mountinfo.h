@@ -1,0 +1,30 @@
+// Which mount a path is in, and what the path is called inside of the mounted filesystem.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace cow::ctl {
+
+struct Mount {
+  std::string point;  // where it is mounted: absolute, "/" or without a slash at its end
+  std::string root;   // what of the filesystem is mounted there: as `point`
+};
+
+// The mount that holds `path`, which exists. A path that was mounted over is never meant.
+absl::StatusOr<Mount> MountOf(const std::string& path);
+
+// The line of `mountinfo` (as in /proc/self/mountinfo) that has this mount id; kNotFound if none.
+absl::StatusOr<Mount> FindMount(std::string_view mountinfo, uint64_t id);
+
+// `path`, which is absolute, canonical and in `mount`, relative to the root of the filesystem; ""
+// for the root itself.
+std::string InFilesystem(const Mount& mount, std::string_view path);
+
+// The reverse: where `path` can be reached. What a bind mount does not show is written
+// POINT:/PATH.
+std::string InMount(const Mount& mount, std::string_view path);
+
+}  // namespace cow::ctl

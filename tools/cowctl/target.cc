@@ -1,0 +1,112 @@
+#include "tools/cowctl/target.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
+#include "tools/cowctl/mountinfo.h"
+#include "tools/cowctl/path.h"
+
+namespace cow::ctl {
+namespace {
+
+absl::string_view View(std::string_view text) {
+  return absl::string_view(text.data(), text.size());
+}
+
+// Where the snapshots of the root of a volume are: PATH@NAME has no directory there to stand in.
+constexpr std::string_view kRootSnapshots = ".snapshots/";
+
+// `path` of a volume, with the snapshot written the way lookups understand it.
+std::string WithSnapshot(std::string_view path, std::string_view name) {
+  if (path.empty()) return absl::StrCat(View(kRootSnapshots), View(name));
+  return absl::StrCat(View(path), "@", View(name));
+}
+
+bool IsDirectory(std::string_view path) {
+  struct stat attributes = {};
+  return stat(std::string(path).c_str(), &attributes) == 0 && S_ISDIR(attributes.st_mode);
+}
+
+absl::StatusOr<Located> LocateInVolume(std::string_view volume, std::string_view path, Part part,
+                                       bool write) {
+  std::string_view head = path;
+  std::string_view name;
+  if (part == Part::kSnapshot) SplitName(path, head, name);
+  while (!head.empty() && head.front() == '/') head.remove_prefix(1);
+  while (!head.empty() && head.back() == '/') head.remove_suffix(1);
+  Located located{.target = nullptr, .path = std::string(head), .name = std::string(name)};
+  if (part == Part::kEither && head.starts_with('@') && head.find('/') == std::string_view::npos) {
+    located.path = WithSnapshot("", head.substr(1));
+  }
+  COW_ASSIGN_OR_RETURN(located.target, OpenVolume(volume, write));
+  return located;
+}
+
+absl::StatusOr<Located> LocateInMount(std::string_view argument, Part part) {
+  std::string_view head = argument;
+  std::string_view name;
+  if (part == Part::kSnapshot || (part == Part::kEither && !Exists(argument))) {
+    SplitName(argument, head, name);
+  }
+  COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(head));
+  Located located;
+  COW_ASSIGN_OR_RETURN(located.target, OpenMount(path.existing));
+  COW_ASSIGN_OR_RETURN(const Mount mount, MountOf(path.existing));
+  located.path = InFilesystem(mount, path.whole);
+  if (part == Part::kSnapshot) {
+    located.name = name;
+  } else if (!name.empty()) {
+    located.path = WithSnapshot(located.path, name);
+  }
+  return located;
+}
+
+}  // namespace
+
+bool SplitName(std::string_view argument, std::string_view& path, std::string_view& name) {
+  const size_t at = argument.rfind('@');
+  if (at == std::string_view::npos || argument.find('/', at) != std::string_view::npos) {
+    return false;
+  }
+  path = argument.substr(0, at);
+  name = argument.substr(at + 1);
+  return true;
+}
+
+bool SplitVolume(std::string_view argument, std::string_view& volume, std::string_view& path) {
+  const size_t colon = argument.find(":/");
+  if (colon == std::string_view::npos || colon == 0) return false;
+  // "a:/b" is also a legal path of the host. It is one when it is there and no volume "a" is.
+  const std::string_view before = argument.substr(0, colon);
+  if (!Exists(before) && Exists(argument)) return false;
+  if (IsDirectory(before)) return false;
+  volume = before;
+  path = argument.substr(colon + 1);
+  return true;
+}
+
+absl::StatusOr<Located> Locate(std::string_view argument, Part part, bool write) {
+  std::string_view volume;
+  std::string_view path;
+  if (SplitVolume(argument, volume, path)) return LocateInVolume(volume, path, part, write);
+  return LocateInMount(argument, part);
+}
+
+absl::StatusOr<std::unique_ptr<Target>> LocateWhole(std::string_view argument) {
+  std::string_view volume;
+  std::string_view path;
+  if (SplitVolume(argument, volume, path)) {
+    if (path == "/") return OpenVolume(volume, true);
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     "a check is of a whole volume: leave the path away");
+  }
+  if (!IsDirectory(argument)) return OpenVolume(argument, true);
+  COW_ASSIGN_OR_RETURN(const HostPath host, Canonical(argument));
+  return OpenMount(host.whole);
+}
+
+}  // namespace cow::ctl

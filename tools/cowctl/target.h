@@ -1,0 +1,75 @@
+// What a command works on: a path in a mount of a cowfs, or in a volume that is not mounted. Both
+// take the same requests and give the same replies.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cow/control/message.h"
+
+namespace cow::ctl {
+
+struct CheckOutcome {
+  std::vector<control::Damage> damages;
+  uint64_t frames = 0;
+};
+
+class Target {
+ public:
+  virtual ~Target() = default;
+
+  // Any request but those of a check.
+  virtual absl::StatusOr<control::Reply> Execute(const control::Request& request) = 0;
+
+  // Checks the whole volume. `progress` is called now and then with frames done and in all.
+  virtual absl::StatusOr<CheckOutcome> Check(
+      const std::function<void(uint64_t, uint64_t)>& progress) = 0;
+
+  // What a path of the volume is called outside: what can be given to cowctl again.
+  virtual std::string NameOf(std::string_view path) const = 0;
+
+  // The path in this volume that `argument` means, which need not exist. kInvalidArgument (EXDEV)
+  // when it is in another.
+  virtual absl::StatusOr<std::string> Inside(std::string_view argument) const = 0;
+};
+
+// What an argument says about a snapshot.
+enum class Part {
+  kHead,      // PATH: none; an @ is part of the path
+  kSnapshot,  // PATH@NAME
+  kEither,    // PATH[@NAME]: a real entry that is called so wins
+};
+
+struct Located {
+  std::unique_ptr<Target> target;
+  std::string path;  // in the volume; with kEither it may end in @NAME
+  std::string name;  // of the snapshot; only with kSnapshot
+};
+
+// Finds what an argument means. A symbolic link at its end is followed. What is not there, but
+// could be (a removed file whose snapshots stay), is named in the volume without being looked for.
+//
+// `write`: the volume will be changed, or must not be changed by others meanwhile.
+absl::StatusOr<Located> Locate(std::string_view argument, Part part, bool write);
+
+// The argument of `check`: a volume, or a directory of a mount.
+absl::StatusOr<std::unique_ptr<Target>> LocateWhole(std::string_view argument);
+
+// PATH@NAME at the last @ of the last component; false where there is none.
+bool SplitName(std::string_view argument, std::string_view& path, std::string_view& name);
+
+// VOLUME:/PATH. False where the argument is a path in the host's filesystems.
+bool SplitVolume(std::string_view argument, std::string_view& volume, std::string_view& path);
+
+// The two kinds, by which Locate answers. A mount: of the cowfs that holds `path`, which exists and
+// is canonical. A volume: opened by the library.
+absl::StatusOr<std::unique_ptr<Target>> OpenMount(const std::string& path);
+absl::StatusOr<std::unique_ptr<Target>> OpenVolume(std::string_view volume, bool write);
+
+}  // namespace cow::ctl
