@@ -82,6 +82,16 @@ absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
   return plan;
 }
 
+absl::Status Core::WriteSealed() {
+  absl::MutexLock lock(&dirty_mu_);
+  for (const NodePointer& node : sealed_) {
+    if (absl::Status status = file_->Write(OffsetOf(node->frame), node->bytes()); !status.ok()) {
+      return Fail(status);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Core::WritePlan(const CommitPlan& plan) {
   struct Piece {
     FrameNumber frame;

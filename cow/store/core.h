@@ -54,6 +54,8 @@ class Core {
 
   // seal.cc: fills in checksums of all that changed and advances the generation. Gate held alone.
   absl::Status Seal();
+  // Writes the nodes that were sealed to their frames, ahead of the next commit. Gate held alone.
+  absl::Status WriteSealed();
 
   // fold.cc
   void LogCount(const format::Entry& entry, format::CountOperation operation);

@@ -1,0 +1,267 @@
+// Checking: every checksum, and every count against a full recount; and what only one version holds.
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "cow/base/checksum.h"
+#include "cow/store/core.h"
+#include "cow/store/object_state.h"
+#include "cow/store/table_state.h"
+
+namespace cow::store {
+
+using format::Entry;
+
+namespace {
+
+constexpr size_t kMostDamages = 1000;
+constexpr uint64_t kProgressEvery = 4096;
+
+// References to each frame as they are found, in leaves of 1024 as they are on disk.
+class Recount {
+ public:
+  uint32_t Add(FrameNumber frame) {
+    return ++Leaf(frame)[frame.value() % format::kCountsPerLeaf];
+  }
+  uint32_t Get(FrameNumber frame) {
+    return Leaf(frame)[frame.value() % format::kCountsPerLeaf];
+  }
+
+ private:
+  CountLeaf& Leaf(FrameNumber frame) {
+    std::unique_ptr<CountLeaf>& leaf = leaves_[frame.value() / format::kCountsPerLeaf];
+    if (leaf == nullptr) leaf = std::make_unique<CountLeaf>();
+    return *leaf;
+  }
+  absl::flat_hash_map<uint64_t, std::unique_ptr<CountLeaf>> leaves_;
+};
+
+}  // namespace
+
+// Walks everything that the superblock reaches.
+class Checker {
+ public:
+  Checker(Core& core, const std::function<void(uint64_t, uint64_t)>& progress)
+      : core_(core), progress_(progress), used_(core.allocator_.used_frames()) {}
+
+  absl::StatusOr<CheckResult> Run() {
+    CheckSuperblocks();
+    Walk(RootOf(*core_.trees_), "the table of trees");
+    Walk(RootOf(*core_.catalog_), "the catalog");
+    Walk(RootOf(*core_.orphans_), "the orphans");
+    {
+      absl::MutexLock lock(&core_.fold_mu_);
+      for (const FrameLog::Item& item : core_.free_log_.items()) {
+        recount_.Add(item.entry.frame());
+      }
+    }
+    COW_RETURN_IF_ERROR(CompareCounts());
+    if (progress_) progress_(result_.frames_checked, result_.frames_checked);
+    return std::move(result_);
+  }
+
+ private:
+  static Entry RootOf(TableState& table) {
+    absl::MutexLock lock(&table.mu);
+    return table.root;
+  }
+
+  void Report(std::string where, std::string what) {
+    if (result_.damages.size() < kMostDamages) {
+      result_.damages.push_back({std::move(where), std::move(what)});
+    }
+  }
+
+  void CheckSuperblocks() {
+    for (int copy : {0, 1}) {
+      const FrameNumber frame = format::SuperblockFrame(core_.durable_slot_, copy);
+      std::array<std::byte, kPageSize> bytes;
+      absl::Status status = core_.file_->Read(OffsetOf(frame), bytes);
+      if (status.ok()) status = format::DecodeSuperblock(bytes, frame).status();
+      ++result_.frames_checked;
+      if (!status.ok()) {
+        Report(absl::StrFormat("superblock, copy %d", copy), std::string(status.message()));
+      }
+    }
+  }
+
+  void Count() {
+    ++result_.frames_checked;
+    if (progress_ && result_.frames_checked % kProgressEvery == 0) {
+      progress_(result_.frames_checked, std::max(used_, result_.frames_checked));
+    }
+  }
+
+  // Visits what `entry` names; what is below it only the first time that it is found.
+  void Walk(const Entry& entry, const std::string& where) {
+    if (entry.empty()) return;
+    if (format::InZoneHeader(entry.frame()) ||
+        entry.frame().value() >= core_.allocator_.total_frames()) {
+      Report(where, absl::StrFormat("refers to frame %d, which holds no content",
+                                    entry.frame().value()));
+      return;
+    }
+    if (recount_.Add(entry.frame()) > 1) return;
+    Count();
+    if (!entry.has_children()) {
+      CheckData(entry, where);
+      return;
+    }
+    absl::Status verified = ReadFrame(entry);
+    absl::StatusOr<NodePointer> node = verified.ok() ? core_.nodes_.Get(entry) : verified;
+    if (!node.ok()) {
+      Report(where, std::string(node.status().message()));
+      return;
+    }
+    if (entry.level() > 0) {
+      for (const Entry& child : (*node)->content.entries) {
+        if (!child.empty() && (child.level() + 1 != entry.level() ||
+                               child.table() != entry.table())) {
+          Report(where, absl::StrFormat("frame %d: an entry of another kind than its node",
+                                        entry.frame().value()));
+          continue;
+        }
+        Walk(child, where);
+      }
+      return;
+    }
+    uint64_t slot = 0;
+    for (const format::Record& record : (*node)->content.records) {
+      if (record.used() && !record.root.empty()) {
+        Walk(record.root, absl::StrFormat("%s, leaf in frame %d, record %d", where,
+                                          entry.frame().value(), slot));
+      }
+      ++slot;
+    }
+  }
+
+  // The frame itself, not what is in memory of it.
+  absl::Status ReadFrame(const Entry& entry) {
+    std::array<std::byte, kPageSize> bytes;
+    COW_RETURN_IF_ERROR(core_.file_->Read(OffsetOf(entry.frame()), bytes));
+    const bool checked = core_.data_checksums_ || entry.has_children();
+    if (checked && FrameChecksum(entry.frame(), entry.birth(), bytes) != entry.checksum()) {
+      return absl::DataLossError(
+          absl::StrFormat("frame %d: checksum does not match", entry.frame().value()));
+    }
+    return absl::OkStatus();
+  }
+
+  void CheckData(const Entry& entry, const std::string& where) {
+    if (absl::Status status = ReadFrame(entry); !status.ok()) {
+      Report(where, std::string(status.message()));
+    }
+  }
+
+  absl::Status CompareCounts() {
+    const uint64_t total = core_.allocator_.total_frames();
+    uint64_t used = 0;
+    for (FrameNumber frame(0); frame.value() < total; ++frame) {
+      if (format::InZoneHeader(frame)) continue;
+      absl::StatusOr<uint32_t> count = core_.allocator_.Count(frame);
+      if (!count.ok()) {
+        Report("the counts", std::string(count.status().message()));
+        // The rest of this leaf is unreadable for the same reason.
+        frame = FrameNumber(frame.value() | (format::kCountsPerLeaf - 1));
+        continue;
+      }
+      const uint32_t found = recount_.Get(frame);
+      used += *count > 0 ? 1 : 0;
+      if (*count != found) {
+        Report("the counts", absl::StrFormat("frame %d: the count is %d, and %d references exist",
+                                             frame.value(), *count, found));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  Core& core_;
+  const std::function<void(uint64_t, uint64_t)>& progress_;
+  const uint64_t used_;
+  Recount recount_;
+  CheckResult result_;
+};
+
+absl::StatusOr<CheckResult> Store::Check(const std::function<void(uint64_t, uint64_t)>& progress) {
+  Core& core = *core_;
+  if (!core.read_only_ && core.CheckWritable().ok()) {
+    COW_RETURN_IF_ERROR(core.Commit());
+  }
+  absl::MutexLock gate(&core.gate_);
+  COW_RETURN_IF_ERROR(core.Seal());
+  COW_RETURN_IF_ERROR(core.WriteSealed());
+  // What is pending is folded: in memory only, where the volume is open for reading.
+  while (true) {
+    COW_ASSIGN_OR_RETURN(uint64_t left, core.Fold(UINT64_MAX));
+    if (left == 0) break;
+  }
+  return Checker(core, progress).Run();
+}
+
+namespace {
+
+// Frames below `entry`, itself included, that are reached through counts of one only.
+absl::StatusOr<uint64_t> ExclusiveBelow(Core& core, const Entry& entry) {
+  if (entry.empty()) return 0;
+  COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
+  if (count != 1) return 0;
+  uint64_t frames = 1;
+  if (!entry.has_children()) return frames;
+  COW_ASSIGN_OR_RETURN(std::vector<Entry> children, core.Children(entry));
+  for (const Entry& child : children) {
+    COW_ASSIGN_OR_RETURN(uint64_t below, ExclusiveBelow(core, child));
+    frames += below;
+  }
+  return frames;
+}
+
+// Whether the leaf of records `unit` is shared with another version of the table.
+absl::StatusOr<bool> IsShared(Core& core, Entry entry, uint64_t unit) {
+  while (!entry.empty()) {
+    COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
+    if (count != 1) return true;
+    if (entry.level() == 0) return false;
+    COW_ASSIGN_OR_RETURN(NodePointer node, core.nodes_.Get(entry));
+    entry = node->content.entries[unit >> (8 * (entry.level() - 1)) & (format::kFanout - 1)];
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<uint64_t> Store::ExclusiveBytes(const Object& object) {
+  Core& core = *core_;
+  if (!core.read_only_) COW_RETURN_IF_ERROR(core.Settle());
+  absl::MutexLock gate(&core.gate_);
+  COW_RETURN_IF_ERROR(core.Seal());
+  while (true) {
+    COW_ASSIGN_OR_RETURN(uint64_t left, core.Fold(UINT64_MAX));
+    if (left == 0) break;
+  }
+  Entry root;
+  ObjectNumber number;
+  std::shared_ptr<TableState> table;
+  {
+    absl::ReaderMutexLock lock(&object.state_->state_mu);
+    root = object.state_->root;
+    number = object.state_->record_number;
+    table = object.state_->table;
+  }
+  Entry table_root;
+  {
+    absl::MutexLock lock(&table->mu);
+    table_root = table->root;
+  }
+  if (table->owner != nullptr) {
+    // A record of a tree that has snapshots is in them too, until its leaf is copied.
+    COW_ASSIGN_OR_RETURN(bool shared,
+                         IsShared(core, table_root, number.value() / format::kRecordsPerLeaf));
+    if (shared) return 0;
+  }
+  COW_ASSIGN_OR_RETURN(uint64_t frames, ExclusiveBelow(core, root));
+  return frames * kPageSize;
+}
+
+}  // namespace cow::store
