@@ -1,0 +1,67 @@
+# libcow: one archive of all layers, and what `find_package(cow)` and `pkg-config cow` need to use an
+# installed copy of it.
+include(CMakePackageConfigHelpers)
+
+# The layers inside of libcow; a user links one library and sees include/cow only.
+set(COW_LAYERS base os format store fs vm move control core)
+
+# cow_library(): the target `cow`.
+function(cow_library)
+  add_library(cow STATIC)
+  add_library(cow::cow ALIAS cow)
+  set_target_properties(cow PROPERTIES LINKER_LANGUAGE CXX)
+  target_include_directories(cow PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                        $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_compile_features(cow PUBLIC cxx_std_20)
+  set(libraries)
+  foreach(layer ${COW_LAYERS})
+    if(NOT TARGET cow_${layer})
+      continue()
+    endif()
+    target_sources(cow PRIVATE $<TARGET_OBJECTS:cow_${layer}>)
+    get_target_property(used cow_${layer} LINK_LIBRARIES)
+    list(APPEND libraries ${used})
+  endforeach()
+  # What the layers link, less the layers themselves: an archive passes its needs on.
+  list(FILTER libraries EXCLUDE REGEX "^cow|cow_tsan_mutex")
+  list(REMOVE_DUPLICATES libraries)
+  target_link_libraries(cow PUBLIC ${libraries} Threads::Threads)
+endfunction()
+
+# cow_install(): the rules of `cmake --install`.
+function(cow_install)
+  set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/cow)
+  install(TARGETS cow EXPORT cow-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/cow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+          FILES_MATCHING PATTERN "*.h")
+  install(EXPORT cow-targets NAMESPACE cow:: DESTINATION ${package_dir})
+
+  # The libraries by the names that pkg-config has for them.
+  get_target_property(libraries cow LINK_LIBRARIES)
+  set(requires)
+  set(COW_PKGCONFIG_TARGETS)
+  foreach(library ${libraries})
+    if(library MATCHES "^absl::(.+)")
+      list(APPEND requires absl_${CMAKE_MATCH_1})
+    elseif(library MATCHES "^PkgConfig::(.+)")
+      list(APPEND requires ${${CMAKE_MATCH_1}_MODULE_NAME})
+      string(APPEND COW_PKGCONFIG_TARGETS "pkg_check_modules(${CMAKE_MATCH_1} REQUIRED IMPORTED_TARGET "
+                    "${${CMAKE_MATCH_1}_MODULE_NAME})\n")
+    elseif(NOT library STREQUAL "Threads::Threads")
+      message(FATAL_ERROR "libcow links ${library}: say in cmake/install.cmake how users find it")
+    endif()
+  endforeach()
+  list(JOIN requires " " COW_REQUIRES)
+
+  # Paths relative to where the files land, so that an installed copy can be moved.
+  file(RELATIVE_PATH COW_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+
+  set(made ${PROJECT_BINARY_DIR}/package)
+  configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/cow-config.cmake.in
+                                ${made}/cow-config.cmake INSTALL_DESTINATION ${package_dir})
+  write_basic_package_version_file(${made}/cow-config-version.cmake COMPATIBILITY SameMinorVersion)
+  install(FILES ${made}/cow-config.cmake ${made}/cow-config-version.cmake
+          DESTINATION ${package_dir})
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/cow.pc.in ${made}/cow.pc @ONLY)
+  install(FILES ${made}/cow.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()

@@ -1,0 +1,27 @@
+#!/bin/bash
+# Installs the build of BUILD_FOLDER into a temporary prefix, then builds and runs a small program
+# against that copy: once through find_package, once through pkg-config.
+# usage: run.sh BUILD_FOLDER COMPILER
+set -euo pipefail
+
+build=$1
+compiler=$2
+project=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/project
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/cow-consumer-XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+
+cmake --install "$build" --prefix "$scratch/first" >/dev/null
+# Moved after it was installed: nothing in it may name where it was.
+mv "$scratch/first" "$scratch/installed"
+
+echo "find_package(cow)"
+cmake -S "$project" -B "$scratch/build" -DCMAKE_CXX_COMPILER="$compiler" \
+  -DCMAKE_PREFIX_PATH="$scratch/installed" >/dev/null
+cmake --build "$scratch/build" >/dev/null
+"$scratch/build/consumer"
+
+echo "pkg-config cow"
+folder=$(dirname "$(find "$scratch/installed" -name cow.pc)")
+read -ra flags < <(PKG_CONFIG_PATH=$folder pkg-config --cflags --libs cow)
+"$compiler" -std=c++20 -Wall -Wextra -Werror "$project/main.cc" "${flags[@]}" -o "$scratch/consumer"
+"$scratch/consumer"
