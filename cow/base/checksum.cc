@@ -2,12 +2,21 @@
 
 #include <isa-l/crc.h>
 
+#include <algorithm>
+
 namespace cow {
 
 uint32_t Crc32c(uint32_t seed, std::span<const std::byte> bytes) {
   // isa-l does not write to the buffer; its signature merely lacks the const.
   auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(bytes.data()));
-  return ~crc32_iscsi(data, static_cast<int>(bytes.size()), ~seed);
+  uint32_t state = ~seed;
+  // isa-l counts in int.
+  for (size_t done = 0; done < bytes.size();) {
+    size_t length = std::min(bytes.size() - done, size_t{1} << 30);
+    state = crc32_iscsi(data + done, static_cast<int>(length), state);
+    done += length;
+  }
+  return ~state;
 }
 
 uint32_t FrameChecksum(FrameNumber frame, Generation birth, std::span<const std::byte> bytes) {
