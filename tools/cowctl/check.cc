@@ -38,19 +38,19 @@ void PrintOutcome(const std::string& argument, const CheckOutcome& outcome, cons
 
 }  // namespace
 
-absl::StatusOr<int> Check(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  absl::StatusOr<std::unique_ptr<Target>> target = LocateWhole(argument);
+  absl::StatusOr<std::unique_ptr<Target>> target = LocateWhole(environment.doors, argument);
   if (!target.ok()) return Annotate(target.status(), argument);
   absl::StatusOr<CheckOutcome> outcome;
   {
-    Progress progress(streams.err, streams.err_is_terminal);
+    Progress progress(environment.err, environment.err_is_terminal);
     outcome = (*target)->Check([&progress](uint64_t done, uint64_t total) {
       progress.Update(done * kPageSize, total * kPageSize);
     });
   }
   if (!outcome.ok()) return Annotate(outcome.status(), argument);
-  PrintOutcome(argument, *outcome, arguments.format, streams.out);
+  PrintOutcome(argument, *outcome, arguments.format, environment.out);
   return outcome->damages.empty() ? kDone : kFailed;
 }
 

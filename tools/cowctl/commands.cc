@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/entry.h"
@@ -54,14 +55,15 @@ absl::Status CheckName(std::string_view name) {
 }
 
 // The target of PATH@NAME.
-absl::StatusOr<Located> LocateSnapshot(const std::string& argument) {
+absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
+                                       const std::string& argument) {
   std::string_view path;
   std::string_view name;
   if (!SplitName(argument, path, name) || path.empty()) {
     return UsageError(absl::StrCat(argument, ": not of the form PATH@NAME"));
   }
   COW_RETURN_IF_ERROR(CheckName(name));
-  absl::StatusOr<Located> located = Locate(argument, Part::kSnapshot, true);
+  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kSnapshot, true);
   if (!located.ok()) return Annotate(located.status(), argument);
   return located;
 }
@@ -80,13 +82,13 @@ absl::StatusOr<Entry> ExecuteOne(Target& target, const Request& request,
 
 // `sentence` for people, `name` for scripts, the entry as JSON.
 void PrintDone(const Arguments& arguments, const Target& target, const Entry& entry,
-               const std::string& sentence, const Streams& streams) {
+               const std::string& sentence, const Environment& environment) {
   if (arguments.format.json) {
-    PrintJson(EntryJson(target, entry), streams.out);
+    PrintJson(EntryJson(target, entry), environment.out);
   } else if (arguments.format.script) {
-    streams.out << Escaped(NameOf(target, entry)) << '\n';
+    environment.out << Escaped(NameOf(target, entry)) << '\n';
   } else {
-    streams.out << Escaped(sentence) << '\n';
+    environment.out << Escaped(sentence) << '\n';
   }
 }
 
@@ -94,34 +96,34 @@ void PrintDone(const Arguments& arguments, const Target& target, const Entry& en
 
 std::span<const CommandSpec> Commands() { return kCommands; }
 
-absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  absl::StatusOr<Located> located = Locate(argument, Part::kHead, true);
+  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kHead, true);
   if (!located.ok()) return Annotate(located.status(), argument);
   Target& target = *located->target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
       ExecuteOne(target, {.command = Command::kCreateTree, .path = located->path}, argument));
-  PrintDone(arguments, target, entry, "created tree " + NameOf(target, entry), streams);
+  PrintDone(arguments, target, entry, "created tree " + NameOf(target, entry), environment);
   return kDone;
 }
 
-absl::StatusOr<int> Snapshot(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> Snapshot(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(environment, argument));
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
       ExecuteOne(target,
                  {.command = Command::kSnapshot, .path = located.path, .name = located.name},
                  argument));
-  PrintDone(arguments, target, entry, "took snapshot " + NameOf(target, entry), streams);
+  PrintDone(arguments, target, entry, "took snapshot " + NameOf(target, entry), environment);
   return kDone;
 }
 
-absl::StatusOr<int> Clone(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> Clone(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  absl::StatusOr<Located> located = Locate(argument, Part::kEither, true);
+  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, true);
   if (!located.ok()) return Annotate(located.status(), argument);
   Target& target = *located->target;
   COW_ASSIGN_OR_RETURN(const std::string inside, target.Inside(arguments.operands[1]));
@@ -130,13 +132,13 @@ absl::StatusOr<int> Clone(const Arguments& arguments, const Streams& streams) {
       ExecuteOne(target, {.command = Command::kClone, .path = located->path, .target = inside},
                  absl::StrCat(argument, " to ", arguments.operands[1])));
   PrintDone(arguments, target, entry, "cloned " + argument + " to " + NameOf(target, entry),
-            streams);
+            environment);
   return kDone;
 }
 
-absl::StatusOr<int> RollBack(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> RollBack(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(environment, argument));
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry kept,
@@ -146,15 +148,15 @@ absl::StatusOr<int> RollBack(const Arguments& arguments, const Streams& streams)
   PrintDone(
       arguments, target, kept,
       absl::StrCat("rolled back to ", argument, "; what it replaced is ", NameOf(target, kept)),
-      streams);
+      environment);
   return kDone;
 }
 
-absl::StatusOr<int> Rename(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> Rename(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
   const std::string& name = arguments.operands[1];
   COW_RETURN_IF_ERROR(CheckName(name));
-  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(environment, argument));
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
@@ -163,19 +165,19 @@ absl::StatusOr<int> Rename(const Arguments& arguments, const Streams& streams) {
           {.command = Command::kRename, .path = located.path, .name = located.name, .target = name},
           absl::StrCat(argument, " to @", name)));
   PrintDone(arguments, target, entry, "renamed " + argument + " to " + NameOf(target, entry),
-            streams);
+            environment);
   return kDone;
 }
 
-absl::StatusOr<int> Destroy(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(argument));
+  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(environment, argument));
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
       ExecuteOne(target, {.command = Command::kDestroy, .path = located.path, .name = located.name},
                  argument));
-  PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), streams);
+  PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), environment);
   return kDone;
 }
 
@@ -191,6 +193,8 @@ bool IsUsageError(const absl::Status& status) {
 
 std::string Advice(std::string_view command, const absl::Status& status) {
   const bool makes_snapshot = command == "snapshot" || command == "rename";
+  const bool names_snapshot = command == "rollback" || command == "rename" ||
+                              command == "destroy" || command == "clone" || command == "stat";
   switch (ErrnoOf(status)) {
     case ENOTTY:
       return "mount the volume with cowfs, or write VOLUME:/path";
@@ -198,7 +202,7 @@ std::string Advice(std::string_view command, const absl::Status& status) {
       return makes_snapshot ? "choose another name, or destroy that one first"
                             : "choose another path";
     case ENOENT:
-      return "cowctl list shows what snapshots there are";
+      return names_snapshot ? "cowctl list shows what snapshots there are" : "";
     case EBUSY:
       return "use a path in its mount";
     case EXDEV:
@@ -207,7 +211,7 @@ std::string Advice(std::string_view command, const absl::Status& status) {
     case EPERM:
       return "be its owner, or root";
     case ENOSPC:
-      return "destroy snapshots, or delete files that no snapshot holds";
+      return command == "create" ? "" : "destroy snapshots, or delete files that no snapshot holds";
     case EIO:
     case EUCLEAN:
       return command == "check" ? "" : "cowctl check shows what is damaged";

@@ -21,9 +21,9 @@ struct Arguments {
   Format format;
 };
 
-// Writes its result to the streams. The value is the exit status; an error has not been written
+// Writes its result to the environment. The value is the exit status; an error has not been written
 // yet.
-using CommandFunction = absl::StatusOr<int> (*)(const Arguments&, const Streams&);
+using CommandFunction = absl::StatusOr<int> (*)(const Arguments&, const Environment&);
 
 struct CommandSpec {
   const char* name;                     // "tree create": create, of the group tree
@@ -36,17 +36,17 @@ struct CommandSpec {
 
 std::span<const CommandSpec> Commands();
 
-absl::StatusOr<int> Create(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Snapshot(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Clone(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> RollBack(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Rename(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Destroy(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> List(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Stat(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Check(const Arguments& arguments, const Streams& streams);
-absl::StatusOr<int> Features(const Arguments& arguments, const Streams& streams);
+absl::StatusOr<int> Create(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Snapshot(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Clone(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> RollBack(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Rename(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> List(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Features(const Arguments& arguments, const Environment& environment);
 
 // A mistake in the arguments: exit status 2, with the usage.
 absl::Status UsageError(std::string_view message);

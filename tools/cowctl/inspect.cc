@@ -57,9 +57,9 @@ void PrintStat(const Target& target, const Entry& entry, const Format& format, s
 
 }  // namespace
 
-absl::StatusOr<int> List(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> List(const Arguments& arguments, const Environment& environment) {
   const std::string argument = arguments.operands[0].empty() ? "." : arguments.operands[0];
-  absl::StatusOr<Located> located = Locate(argument, Part::kHead, false);
+  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kHead, false);
   if (!located.ok()) return Annotate(located.status(), argument);
   Target& target = *located->target;
   const auto entries = AllSnapshots(target, located->path, arguments.space);
@@ -69,11 +69,11 @@ absl::StatusOr<int> List(const Arguments& arguments, const Streams& streams) {
   if (format.json) {
     Json list = Json::array();
     for (const Entry& entry : *entries) list.push_back(EntryJson(target, entry));
-    PrintJson({{"snapshots", std::move(list)}}, streams.out);
+    PrintJson({{"snapshots", std::move(list)}}, environment.out);
     return kDone;
   }
   if (entries->empty() && !format.script) {
-    streams.out << "no snapshots\n";
+    environment.out << "no snapshots\n";
     return kDone;
   }
   std::vector<std::string> header = {"NAME", "TYPE", "CREATED", "SIZE"};
@@ -88,13 +88,13 @@ absl::StatusOr<int> List(const Arguments& arguments, const Streams& streams) {
     }
     table.Add(std::move(row));
   }
-  table.Print(format, streams.out);
+  table.Print(format, environment.out);
   return kDone;
 }
 
-absl::StatusOr<int> Stat(const Arguments& arguments, const Streams& streams) {
+absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  absl::StatusOr<Located> located = Locate(argument, Part::kEither, false);
+  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, false);
   if (!located.ok()) return Annotate(located.status(), argument);
   Target& target = *located->target;
   const absl::StatusOr<Reply> reply =
@@ -105,9 +105,9 @@ absl::StatusOr<int> Stat(const Arguments& arguments, const Streams& streams) {
                      absl::StrCat(argument, ": the answer says nothing about it"));
   }
   if (arguments.format.json) {
-    PrintJson(EntryJson(target, reply->entries[0]), streams.out);
+    PrintJson(EntryJson(target, reply->entries[0]), environment.out);
   } else {
-    PrintStat(target, reply->entries[0], arguments.format, streams.out);
+    PrintStat(target, reply->entries[0], arguments.format, environment.out);
   }
   return kDone;
 }

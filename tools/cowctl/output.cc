@@ -49,17 +49,27 @@ std::string Escaped(std::string_view name) {
   return result;
 }
 
+namespace {
+
+// Characters of UTF-8 text, which is what a terminal gives a column to.
+size_t Width(const std::string& text) {
+  return static_cast<size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
 void Table::Print(const Format& format, std::ostream& out) const {
   std::vector<size_t> widths(rows_[0].size());
   for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
   }
   for (size_t r = format.script ? 1 : 0; r < rows_.size(); ++r) {
     std::string line;
     for (size_t i = 0; i < rows_[r].size(); ++i) {
       const std::string& cell = rows_[r][i];
       if (i > 0) line += format.script ? "\t" : "  ";
-      const std::string padding(format.script ? 0 : widths[i] - cell.size(), ' ');
+      const std::string padding(format.script ? 0 : widths[i] - Width(cell), ' ');
       line += i < left_ ? cell + padding : padding + cell;
     }
     if (!format.script) line.erase(line.find_last_not_of(' ') + 1);

@@ -70,20 +70,20 @@ std::string Usage(const CommandSpec& spec) {
   return text;
 }
 
-int Fail(const CommandSpec& spec, const absl::Status& status, const Streams& streams) {
-  streams.err << "cowctl " << spec.name << ": " << Escaped(std::string(status.message()));
+int Fail(const CommandSpec& spec, const absl::Status& status, const Environment& environment) {
+  environment.err << "cowctl " << spec.name << ": " << Escaped(std::string(status.message()));
   if (const std::string advice = Advice(spec.name, status); !advice.empty()) {
-    streams.err << "; " << advice;
+    environment.err << "; " << advice;
   }
-  streams.err << '\n';
+  environment.err << '\n';
   if (!IsUsageError(status)) return kFailed;
-  streams.err << "usage: " << Usage(spec) << '\n';
+  environment.err << "usage: " << Usage(spec) << '\n';
   return kUsage;
 }
 
 }  // namespace
 
-int Run(const std::vector<std::string>& arguments, const Streams& streams) {
+int Run(const std::vector<std::string>& arguments, const Environment& environment) {
   CLI::App app(kDescription, "cowctl");
   app.set_version_flag("--version", kVersionText);
   app.require_subcommand(1);
@@ -96,10 +96,10 @@ int Run(const std::vector<std::string>& arguments, const Streams& streams) {
   try {
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error, streams.out, streams.err) == 0 ? kDone : kUsage;
+    return app.exit(error, environment.out, environment.err) == 0 ? kDone : kUsage;
   }
-  const absl::StatusOr<int> status = chosen->function(parsed, streams);
-  return status.ok() ? *status : Fail(*chosen, status.status(), streams);
+  const absl::StatusOr<int> status = chosen->function(parsed, environment);
+  return status.ok() ? *status : Fail(*chosen, status.status(), environment);
 }
 
 }  // namespace cow::ctl

@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
-#include "tools/cowctl/mountinfo.h"
 #include "tools/cowctl/path.h"
 
 namespace cow::ctl {
@@ -31,8 +30,8 @@ bool IsDirectory(std::string_view path) {
   return stat(std::string(path).c_str(), &attributes) == 0 && S_ISDIR(attributes.st_mode);
 }
 
-absl::StatusOr<Located> LocateInVolume(std::string_view volume, std::string_view path, Part part,
-                                       bool write) {
+absl::StatusOr<Located> LocateInVolume(const Doors& doors, std::string_view volume,
+                                       std::string_view path, Part part, bool write) {
   std::string_view head = path;
   std::string_view name;
   if (part == Part::kSnapshot) SplitName(path, head, name);
@@ -42,11 +41,11 @@ absl::StatusOr<Located> LocateInVolume(std::string_view volume, std::string_view
   if (part == Part::kEither && head.starts_with('@') && head.find('/') == std::string_view::npos) {
     located.path = WithSnapshot("", head.substr(1));
   }
-  COW_ASSIGN_OR_RETURN(located.target, OpenVolume(volume, write));
+  COW_ASSIGN_OR_RETURN(located.target, doors.volume(std::string(volume), write));
   return located;
 }
 
-absl::StatusOr<Located> LocateInMount(std::string_view argument, Part part) {
+absl::StatusOr<Located> LocateInMount(const Doors& doors, std::string_view argument, Part part) {
   std::string_view head = argument;
   std::string_view name;
   if (part == Part::kSnapshot || (part == Part::kEither && !Exists(argument))) {
@@ -54,9 +53,8 @@ absl::StatusOr<Located> LocateInMount(std::string_view argument, Part part) {
   }
   COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(head));
   Located located;
-  COW_ASSIGN_OR_RETURN(located.target, OpenMount(path.existing));
-  COW_ASSIGN_OR_RETURN(const Mount mount, MountOf(path.existing));
-  located.path = InFilesystem(mount, path.whole);
+  COW_ASSIGN_OR_RETURN(located.target, doors.mount(path.existing));
+  COW_ASSIGN_OR_RETURN(located.path, located.target->Inside(path.whole));
   if (part == Part::kSnapshot) {
     located.name = name;
   } else if (!name.empty()) {
@@ -89,24 +87,25 @@ bool SplitVolume(std::string_view argument, std::string_view& volume, std::strin
   return true;
 }
 
-absl::StatusOr<Located> Locate(std::string_view argument, Part part, bool write) {
+absl::StatusOr<Located> Locate(const Doors& doors, std::string_view argument, Part part,
+                               bool write) {
   std::string_view volume;
   std::string_view path;
-  if (SplitVolume(argument, volume, path)) return LocateInVolume(volume, path, part, write);
-  return LocateInMount(argument, part);
+  if (SplitVolume(argument, volume, path)) return LocateInVolume(doors, volume, path, part, write);
+  return LocateInMount(doors, argument, part);
 }
 
-absl::StatusOr<std::unique_ptr<Target>> LocateWhole(std::string_view argument) {
+absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::string_view argument) {
   std::string_view volume;
   std::string_view path;
   if (SplitVolume(argument, volume, path)) {
-    if (path == "/") return OpenVolume(volume, true);
+    if (path == "/") return doors.volume(std::string(volume), true);
     return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
                      "a check is of a whole volume: leave the path away");
   }
-  if (!IsDirectory(argument)) return OpenVolume(argument, true);
+  if (!IsDirectory(argument)) return doors.volume(std::string(argument), true);
   COW_ASSIGN_OR_RETURN(const HostPath host, Canonical(argument));
-  return OpenMount(host.whole);
+  return doors.mount(host.whole);
 }
 
 }  // namespace cow::ctl

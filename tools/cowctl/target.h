@@ -52,24 +52,30 @@ struct Located {
   std::string name;  // of the snapshot; only with kSnapshot
 };
 
+// How targets are opened; tests put something else in place.
+struct Doors {
+  // The mount of the cowfs that holds `path`, which exists and is canonical.
+  std::function<absl::StatusOr<std::unique_ptr<Target>>(const std::string& path)> mount;
+  // A volume that is not mounted. `write`: it will be changed, or must not be changed by others
+  // meanwhile.
+  std::function<absl::StatusOr<std::unique_ptr<Target>>(const std::string& volume, bool write)>
+      volume;
+};
+absl::StatusOr<std::unique_ptr<Target>> OpenMount(const std::string& path);
+absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bool write);
+
 // Finds what an argument means. A symbolic link at its end is followed. What is not there, but
 // could be (a removed file whose snapshots stay), is named in the volume without being looked for.
-//
-// `write`: the volume will be changed, or must not be changed by others meanwhile.
-absl::StatusOr<Located> Locate(std::string_view argument, Part part, bool write);
+absl::StatusOr<Located> Locate(const Doors& doors, std::string_view argument, Part part,
+                               bool write);
 
 // The argument of `check`: a volume, or a directory of a mount.
-absl::StatusOr<std::unique_ptr<Target>> LocateWhole(std::string_view argument);
+absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::string_view argument);
 
 // PATH@NAME at the last @ of the last component; false where there is none.
 bool SplitName(std::string_view argument, std::string_view& path, std::string_view& name);
 
 // VOLUME:/PATH. False where the argument is a path in the host's filesystems.
 bool SplitVolume(std::string_view argument, std::string_view& volume, std::string_view& path);
-
-// The two kinds, by which Locate answers. A mount: of the cowfs that holds `path`, which exists and
-// is canonical. A volume: opened by the library.
-absl::StatusOr<std::unique_ptr<Target>> OpenMount(const std::string& path);
-absl::StatusOr<std::unique_ptr<Target>> OpenVolume(std::string_view volume, bool write);
 
 }  // namespace cow::ctl

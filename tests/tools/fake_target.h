@@ -1,0 +1,100 @@
+// A volume that is only entries, so that what cowctl prints is the same each time.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cow/base/status.h"
+#include "tools/cowctl/run.h"
+#include "tools/cowctl/target.h"
+
+namespace cow::ctl {
+
+struct FakeVolume {
+  std::vector<control::Entry> snapshots;
+  std::vector<control::Request> requests;  // that it was sent
+  absl::Status failure;                    // of every request
+  CheckOutcome check;
+};
+
+// Answers as a cowfs would, two entries at a time.
+class FakeTarget : public Target {
+ public:
+  FakeTarget(FakeVolume& volume, std::string prefix)
+      : volume_(volume), prefix_(std::move(prefix)) {}
+
+  absl::StatusOr<control::Reply> Execute(const control::Request& request) override {
+    volume_.requests.push_back(request);
+    if (!volume_.failure.ok()) return volume_.failure;
+    control::Reply reply;
+    if (request.command == control::Command::kList) {
+      const size_t end = std::min<size_t>(request.cursor + 2, volume_.snapshots.size());
+      for (size_t i = request.cursor; i < end; ++i) reply.Add(volume_.snapshots[i]);
+      if (end < volume_.snapshots.size()) reply.next = end;
+      return reply;
+    }
+    control::Entry entry{.path = request.path, .name = request.name, .size = 8192};
+    if (request.command == control::Command::kClone) entry.path = request.target;
+    if (request.command == control::Command::kRename) entry.name = request.target;
+    if (request.command == control::Command::kRollBack) entry.name = "rollback-20261124-130500";
+    if (request.command == control::Command::kStat) {
+      entry.created_ns = 1'795'525'512'000'000'000;
+      entry.has_space = true;
+      entry.referenced = 8192;
+      entry.exclusive = 4096;
+      entry.snapshots = 2;
+    }
+    reply.Add(std::move(entry));
+    return reply;
+  }
+
+  absl::StatusOr<CheckOutcome> Check(
+      const std::function<void(uint64_t, uint64_t)>& progress) override {
+    if (!volume_.failure.ok()) return volume_.failure;
+    progress(volume_.check.frames / 2, volume_.check.frames);
+    return volume_.check;
+  }
+
+  std::string NameOf(std::string_view path) const override { return prefix_ + std::string(path); }
+
+  absl::StatusOr<std::string> Inside(std::string_view argument) const override {
+    if (!argument.starts_with(prefix_)) {
+      return MakeError(absl::StatusCode::kInvalidArgument, EXDEV, "not in the same volume");
+    }
+    return std::string(argument.substr(prefix_.size()));
+  }
+
+ private:
+  FakeVolume& volume_;
+  const std::string prefix_;
+};
+
+// Runs a command on it.
+struct Ran {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+inline Ran RunOn(FakeVolume& volume, const std::vector<std::string>& arguments,
+                 bool terminal = false) {
+  std::ostringstream out;
+  std::ostringstream err;
+  Environment environment{.out = out, .err = err, .err_is_terminal = terminal};
+  environment.doors.volume = [&volume](const std::string& path,
+                                       bool) -> absl::StatusOr<std::unique_ptr<Target>> {
+    return std::make_unique<FakeTarget>(volume, path + ":/");
+  };
+  const int status = Run(arguments, environment);
+  return {.status = status, .out = out.str(), .err = err.str()};
+}
+
+}  // namespace cow::ctl
