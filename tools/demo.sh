@@ -77,7 +77,8 @@ compare() {
 largest_table() {
   [[ $(head -c 15 -- "$1" | tr -d '\0') == "SQLite format 3" ]] || return 0
   sqlite3 -readonly "$1" "SELECT name FROM sqlite_master WHERE type = 'table'
-      AND name NOT LIKE 'sqlite_%' AND sql NOT LIKE 'CREATE VIRTUAL%'" 2>/dev/null |
+      AND name NOT LIKE 'sqlite_%' AND sql NOT LIKE 'CREATE VIRTUAL%'
+      AND sql NOT LIKE '%WITHOUT ROWID%'" 2>/dev/null |
     while IFS= read -r name; do
       [[ $name == *'"'* ]] ||
         printf '%s\t%s\n' "$(sqlite3 -readonly "$1" "SELECT count(*) FROM \"$name\"")" "$name"
@@ -94,7 +95,7 @@ if [[ -z $file ]]; then
   sqlite3 "$file" \
     "CREATE TABLE package (name TEXT, version TEXT, installed_kib INTEGER, section TEXT);
      CREATE TABLE file (package TEXT, path TEXT);" \
-    ".mode ascii" ".separator '\t' '\n'" ".import packages.tsv package" ".import files.tsv file" \
+    ".mode ascii" '.separator "\t" "\n"' ".import packages.tsv package" ".import files.tsv file" \
     "CREATE INDEX file_by_package ON file (package);"
   echo "Made packages.db of this machine's package list:" \
     "$(wc -l <packages.tsv) packages, $(wc -l <files.tsv) files, $(human "$(stat -c %s "$file")")."
@@ -120,7 +121,8 @@ run cowctl snapshot "mnt/$name@before"
 
 step "3. The live file changes; the snapshot beside it does not. Both are read in place."
 if [[ -n $table ]]; then
-  run sqlite3 "mnt/$name" "DELETE FROM \"$table\" WHERE rowid % 2 = 0"
+  run sqlite3 "mnt/$name" \
+    "DELETE FROM \"$table\" WHERE rowid <= (SELECT max(rowid) / 10 FROM \"$table\")"
 elif (( size > 0 )); then
   length=$(( size / 10 > 0 ? size / 10 : 1 ))
   printf '  $ %s\n' "overwrite $(human "$length") in the middle of mnt/$name"
