@@ -1,26 +1,39 @@
-// The filesystem: names, attributes, trees and snapshots over the store.
+// The filesystem: names, attributes, trees and the catalog of snapshots over a store.
 //
-// Every object of a tree is a file, a directory, a symbolic link or a special file. Tree 1 is the
-// volume's root; a directory entry can lead to the root directory of another tree. Snapshots belong
-// to a file or to a tree, not to a name, and are found by PATH@NAME.
+//   auto fs = FileSystem::Open("app.cow", {}).value();
+//   Node file = fs->Make(kRoot, "a", {.type = FileType::kRegular, .mode = 0644}).value();
+//   FileHandle handle = fs->OpenFile(file.id).value();
+//   COW_RETURN_IF_ERROR(handle.Write(0, bytes));
+//   SnapshotInfo before = fs->TakeSnapshot(file.id, "before").value();
+//   Node old = fs->Resolve("a@before").value();          // old.id == before.node
 //
-// Each method that changes something is one transaction of the store: after a crash all of it is
-// there or nothing. Nothing is durable before Sync().
+// Every operation that changes names is one transaction of the store: after a crash it happened or
+// it did not. Everything is durable with the next Sync (or the store's own commit every few
+// seconds).
 //
-// Thread safety: all methods, from any thread. Reads and writes of file content take no lock of the
-// names.
+// Rights are not checked here: callers that act for others (cowfs) leave that to the kernel, or
+// walk the path themselves. What is enforced is what keeps the volume whole.
 //
-// Errors carry the errno that POSIX has for them (cow::ErrnoOf): ENOENT, EEXIST, ENOTDIR, EISDIR,
-// ENOTEMPTY, EXDEV (across trees), EROFS (in a snapshot), ENAMETOOLONG, ENOSPC, EIO, ESTALE.
-// Permissions are not looked at here; who serves users does that.
+// Names are any bytes but '/' and NUL, at most kMaxName of them; "." and ".." are refused with
+// EINVAL: callers resolve them (Resolve does).
+//
+// Names of snapshots. `PATH@NAME`, also in the middle of a path; of the root `.snapshots/NAME`. The
+// last '@' splits. Lookup answers, in this order: the real entry; snapshot NAME of the inode that
+// has the name now; of inodes that had the name here and are gone, newest first. A name that
+// resolves cannot be created (EEXIST). Snapshots whose directory is gone too are listed in
+// `.snapshots/@deleted` as `NAME#TREE.OBJECT@SNAPSHOT`; there, `NAME@SNAPSHOT` finds the newest.
+//
+// Thread safety: all methods may be called from many threads. Lock order: the namespace lock, the
+// store's gate (a transaction), the lock of an inode, the store's own.
+//
+// Errors carry an errno, the one that POSIX names for the case (ErrnoOf). Besides those: EROFS for
+// a change in a snapshot, EXDEV across trees, and what store/store.h lists.
 #pragma once
 
-#include <time.h>
-
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,214 +41,219 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "cow/base/types.h"
+#include "cow/fs/node.h"
 #include "cow/os/file.h"
 #include "cow/store/store.h"
 
 namespace cow::fs {
 
-// Longest name of an entry or of a snapshot, in bytes.
-inline constexpr size_t kMaxName = 255;
+class Inode;
+class State;
 
-// An inode. `tree` is the number of a live tree, or, where `snapshot`, the catalog number of a
-// snapshot: of a tree (then `object` is in it) or of a file (then `object` is 0).
-struct NodeId {
-  uint64_t tree = 1;
-  uint64_t object = 1;
-  bool snapshot = false;
-  friend bool operator==(const NodeId&, const NodeId&) = default;
-  template <typename H>
-  friend H AbslHashValue(H h, const NodeId& id) {
-    return H::combine(std::move(h), id.tree, id.object, id.snapshot);
-  }
+struct OpenOptions {
+  store::OpenOptions store = {};
+  // The time now; for tests. Nothing: the system's.
+  std::function<timespec()> clock = {};
 };
-// The root directory of a tree is its object 1; that of the volume is object 1 of tree 1.
-inline constexpr uint64_t kRootObject = 1;
-// Not in any tree: `.snapshots` of the root, and `.snapshots/@deleted`.
-inline constexpr NodeId kSnapshotsDirectory{.tree = 0, .object = 1};
-inline constexpr NodeId kDeletedDirectory{.tree = 0, .object = 2};
 
-// What stat(2) tells of an inode.
-struct Attributes {
-  uint32_t mode = 0;  // type and permissions, as st_mode
+struct CreateOptions {
+  store::CreateOptions store = {};
+  // Of the root directory.
+  uint32_t mode = 0755;
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint32_t links = 0;
-  uint64_t size = 0;
-  uint64_t blocks = 0;  // of 512 bytes, as st_blocks
-  uint64_t device = 0;  // st_rdev
-  timespec access_time = {};
-  timespec modify_time = {};
-  timespec change_time = {};
-  timespec birth_time = {};
 };
 
-struct Node {
-  NodeId id;
-  Attributes attributes;
-};
-
-// What SetAttributes changes; what is not given stays.
-struct AttributeChange {
-  std::optional<uint32_t> mode;  // permission bits
-  std::optional<uint32_t> uid;
-  std::optional<uint32_t> gid;
-  std::optional<uint64_t> size;
-  std::optional<timespec> access_time;
-  std::optional<timespec> modify_time;
-  std::optional<timespec> change_time;  // now, where it is not given and something else is
-};
-
+// What Make makes.
 struct NewNode {
-  uint32_t mode = 0;  // type and permissions
+  FileType type = FileType::kRegular;
+  uint32_t mode = 0;  // after the umask; the parent's setgid bit is applied by Make
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint64_t device = 0;
-  std::string target;  // of a symbolic link
+  uint32_t rdev = 0;        // of devices
+  std::string target = {};  // of symbolic links
 };
 
 enum class RenameMode { kReplace, kNoReplace, kExchange };
-enum class XattrMode { kCreateOrReplace, kCreate, kReplace };
+enum class XattrMode { kAny, kCreate, kReplace };
 
-struct DirectoryEntry {
-  std::string name;
-  NodeId id;
-  uint32_t type = 0;    // S_IFMT bits
-  uint64_t cookie = 0;  // where reading goes on after this entry
-};
+class FileSystem;
 
-struct SnapshotInfo {
-  std::string name;
-  NodeId id;        // of the file, or of the root directory of the tree as it was
-  bool tree = false;
-  uint64_t size = 0;
-  timespec time = {};
-};
-
-struct SpaceInfo {
-  uint64_t referenced_bytes = 0;
-  uint64_t exclusive_bytes = 0;  // that would be free if it were destroyed
-};
-
-// An open file. The file lives as long as a handle does, removed or not.
-class OpenFile {
+// An open file. It keeps the file alive after its last name is gone. Movable; the FileSystem
+// outlives it. May be used from many threads.
+class FileHandle {
  public:
-  const NodeId& id() const { return id_; }
-  const std::shared_ptr<store::Object>& object() const { return object_; }
+  FileHandle(FileHandle&&) = default;
+  FileHandle& operator=(FileHandle&&) = default;
+  ~FileHandle();
+
+  NodeId id() const;
+  absl::StatusOr<Attributes> GetAttributes() const;
+  uint64_t size() const;
+
+  // As pread: fewer bytes only at the end of the file. Leaves atime alone (noatime).
+  absl::StatusOr<size_t> Read(uint64_t offset, std::span<std::byte> buffer) const;
+  // Writes all of it; in transactions of at most 4 MiB.
+  absl::Status Write(uint64_t offset, std::span<const std::byte> bytes);
+  absl::Status Truncate(uint64_t size);
+  // fallocate. Allocate makes the file that long (unless `keep_size`) and answers ENOSPC where the
+  // volume has less space than that; what is a hole stays one.
+  absl::Status Allocate(uint64_t offset, uint64_t length, bool keep_size);
+  absl::Status Punch(uint64_t offset, uint64_t length);
+  absl::Status ZeroRange(uint64_t offset, uint64_t length, bool keep_size);
+  // lseek with SEEK_DATA and SEEK_HOLE: ENXIO as there.
+  absl::StatusOr<uint64_t> SeekData(uint64_t offset) const;
+  absl::StatusOr<uint64_t> SeekHole(uint64_t offset) const;
+
+  // The object behind it: for mappings, splicing and sealing. Who changes it through this calls
+  // Touch within the same transaction.
+  store::Object& object() const;
+  // The time of the last change becomes now.
+  absl::Status Touch(store::Transaction& transaction);
 
  private:
   friend class FileSystem;
-  NodeId id_;
-  std::shared_ptr<store::Object> object_;
+  FileHandle(State* state, std::shared_ptr<Inode> inode);
+  State* state_;
+  std::shared_ptr<Inode> inode_;
 };
-using FilePointer = std::shared_ptr<OpenFile>;
-
-struct Options {
-  bool read_only = false;
-  int commit_seconds = 5;  // as store::OpenOptions
-  uint64_t cache_bytes = 64 << 20;
-};
-
-class Namespace;
 
 class FileSystem {
  public:
-  // A new volume with an empty root directory, of mode 0755 owned by the caller.
+  // Makes a volume with an empty root directory and opens it. `file` is empty; at `path` is nothing
+  // yet (EEXIST).
   static absl::StatusOr<std::unique_ptr<FileSystem>> Create(std::unique_ptr<os::File> file,
-                                                            const store::CreateOptions& create,
-                                                            const Options& options);
+                                                            const CreateOptions& create,
+                                                            const OpenOptions& options);
+  static absl::StatusOr<std::unique_ptr<FileSystem>> Create(const std::string& path,
+                                                            const CreateOptions& create,
+                                                            const OpenOptions& options);
+  // Opens a volume; errors as store::Store::Open.
   static absl::StatusOr<std::unique_ptr<FileSystem>> Open(std::unique_ptr<os::File> file,
-                                                          const Options& options);
+                                                          const OpenOptions& options);
+  static absl::StatusOr<std::unique_ptr<FileSystem>> Open(const std::string& path,
+                                                          const OpenOptions& options);
+  // Every FileHandle is gone by then. Commits.
   ~FileSystem();
 
-  NodeId root() const { return NodeId{}; }
   store::Store& store();
+  bool read_only() const;
 
-  // --- names. `parent` is a directory. Names with `@` and `.snapshots` lead to snapshots, as the
-  // design says: a real entry of that name first, then the snapshot of what has the name before the
-  // last `@` now, then of what had it here and was removed, newest first.
-  absl::StatusOr<Node> Lookup(const NodeId& parent, std::string_view name);
-  absl::StatusOr<Attributes> GetAttributes(const NodeId& id);
-  absl::StatusOr<Attributes> SetAttributes(const NodeId& id, const AttributeChange& change);
-  // EEXIST also for a name that resolves to a snapshot.
-  absl::StatusOr<Node> Make(const NodeId& parent, std::string_view name, const NewNode& what);
-  absl::StatusOr<Node> Link(const NodeId& id, const NodeId& parent, std::string_view name);
-  absl::Status Unlink(const NodeId& parent, std::string_view name);
-  // Also of the root directory of a tree, which is removed with its snapshots kept as deleted.
-  absl::Status RemoveDirectory(const NodeId& parent, std::string_view name);
-  absl::Status Rename(const NodeId& parent, std::string_view name, const NodeId& new_parent,
-                      std::string_view new_name, RenameMode mode);
-  absl::StatusOr<std::string> ReadLink(const NodeId& id);
-  // Calls `visit` for each entry after `cookie` (0: from the beginning) until it returns false.
-  // `.` and `..` are not among them. An entry that is there all the time is visited exactly once,
-  // whatever else comes and goes.
-  absl::Status ReadDirectory(const NodeId& id, uint64_t cookie,
-                             const std::function<bool(const DirectoryEntry&)>& visit);
-  // The directory that `id`, a directory, is in; the root's is itself.
-  absl::StatusOr<NodeId> Parent(const NodeId& id);
+  // ---- Nodes ----
 
-  // --- extended attributes; values up to 64 KiB, ENODATA where there is none of the name.
-  absl::StatusOr<std::string> GetXattr(const NodeId& id, std::string_view name);
-  absl::StatusOr<std::vector<std::string>> ListXattrs(const NodeId& id);
-  absl::Status SetXattr(const NodeId& id, std::string_view name, std::string_view value,
-                        XattrMode mode);
-  absl::Status RemoveXattr(const NodeId& id, std::string_view name);
+  // The entry `name` of a directory, the names of snapshots included. ENOENT, ENOTDIR.
+  absl::StatusOr<Node> Lookup(NodeId directory, std::string_view name);
+  // ENOENT for a node that is gone (and not open).
+  absl::StatusOr<Attributes> GetAttributes(NodeId id);
+  absl::StatusOr<Attributes> SetAttributes(NodeId id, const AttributeChange& change);
 
-  // --- content.
-  absl::StatusOr<FilePointer> OpenNode(const NodeId& id);
-  absl::StatusOr<size_t> Read(const OpenFile& file, uint64_t offset, std::span<std::byte> buffer);
-  // Sets modify and change time; clears set-uid and set-gid bits where `clear_privileges`.
-  absl::Status Write(const OpenFile& file, uint64_t offset, std::span<const std::byte> bytes,
-                     bool clear_privileges = false);
-  // Writes at the end of the file as it is then; returns where that was.
-  absl::StatusOr<uint64_t> Append(const OpenFile& file, std::span<const std::byte> bytes);
-  absl::StatusOr<Attributes> GetAttributes(const OpenFile& file);
-  absl::Status Truncate(const OpenFile& file, uint64_t size);
-  absl::Status Punch(const OpenFile& file, uint64_t offset, uint64_t length);
-  absl::StatusOr<uint64_t> SeekData(const OpenFile& file, uint64_t offset);
-  absl::StatusOr<uint64_t> SeekHole(const OpenFile& file, uint64_t offset);
-  // By reference where source and target offsets are whole pages (a whole file is O(1)), copied
-  // elsewhere. Returns the bytes copied: fewer only at the end of the source.
-  absl::StatusOr<uint64_t> CopyRange(const OpenFile& source, uint64_t source_offset,
-                                     const OpenFile& target, uint64_t target_offset,
-                                     uint64_t length);
-  absl::Status Sync();
+  absl::StatusOr<Node> Make(NodeId directory, std::string_view name, const NewNode& node);
+  // A further name for a file. EPERM for directories, EXDEV across trees.
+  absl::StatusOr<Node> Link(NodeId id, NodeId directory, std::string_view name);
+  // EISDIR for directories.
+  absl::Status Unlink(NodeId directory, std::string_view name);
+  // ENOTEMPTY. The root of an empty tree goes with its tree; its snapshots stay.
+  absl::Status RemoveDirectory(NodeId directory, std::string_view name);
+  absl::Status Rename(NodeId directory, std::string_view name, NodeId new_directory,
+                      std::string_view new_name, RenameMode mode = RenameMode::kReplace);
+  absl::StatusOr<std::string> ReadLink(NodeId id);
 
-  // --- trees and snapshots. `id` is a file, or the root directory of a tree.
-  absl::StatusOr<Node> CreateTree(const NodeId& parent, std::string_view name,
-                                  const NewNode& directory);
-  absl::StatusOr<SnapshotInfo> TakeSnapshot(const NodeId& id, std::string_view name);
-  // Newest last.
-  absl::StatusOr<std::vector<SnapshotInfo>> ListSnapshots(const NodeId& id);
-  absl::StatusOr<SnapshotInfo> FindSnapshot(const NodeId& id, std::string_view name);
-  absl::Status RenameSnapshot(const NodeId& id, std::string_view name, std::string_view new_name);
-  absl::Status DestroySnapshot(const NodeId& id, std::string_view name);
-  // A new file or tree at `parent`/`name` with the content of `source`: a file or a snapshot of one,
-  // the root directory of a tree or of a snapshot of one.
-  absl::StatusOr<Node> Clone(const NodeId& source, const NodeId& parent, std::string_view name);
-  // The content of `id` becomes that of its snapshot. What it was is kept as a snapshot
-  // `rollback-TIME`, whose name is returned.
-  absl::StatusOr<std::string> RollBack(const NodeId& id, std::string_view name);
-  absl::StatusOr<SpaceInfo> SpaceOf(const NodeId& id);
+  // Calls `entry` for entries behind `cookie` (0: from the start) until it answers false or there
+  // are no more. Each entry that is there all the time comes exactly once. No lock is held during
+  // the calls. "." and ".." and the names of snapshots are not listed.
+  absl::Status ReadDirectory(NodeId directory, uint64_t cookie,
+                             const std::function<bool(const DirectoryEntry&)>& entry);
+  // The directory that a directory is in; that of the root of a snapshot is the directory that the
+  // owner is in, where it is still there; kRoot otherwise.
+  absl::StatusOr<NodeId> Parent(NodeId directory);
 
-  // Follows a path of the volume ("/a/b@mon/c"), snapshots included; symbolic links are not followed.
+  // ---- Extended attributes. ENODATA, EEXIST, E2BIG, ENOSPC (kMaxXattrTotal). ----
+
+  absl::StatusOr<std::string> GetXattr(NodeId id, std::string_view name);
+  absl::StatusOr<std::vector<std::string>> ListXattrs(NodeId id);
+  absl::Status SetXattr(NodeId id, std::string_view name, std::string_view value,
+                        XattrMode mode = XattrMode::kAny);
+  absl::Status RemoveXattr(NodeId id, std::string_view name);
+
+  // ---- Files ----
+
+  // A regular file, live or in a snapshot. EISDIR, EINVAL for what is neither.
+  absl::StatusOr<FileHandle> OpenFile(NodeId id);
+  // As copy_file_range: returns how many bytes: fewer than `length` only at the end of the source.
+  // Whole pages become references; a whole file onto one that is not longer is O(1). EINVAL for
+  // ranges of one file that overlap.
+  absl::StatusOr<uint64_t> CopyRange(const FileHandle& source, uint64_t source_offset,
+                                     FileHandle& target, uint64_t target_offset, uint64_t length);
+  // The target's content becomes the source's; O(1).
+  absl::Status CloneWhole(const FileHandle& source, FileHandle& target);
+
+  // ---- Paths ----
+
+  // The node at `path`, from the root of the volume; slashes at either end do not count, "" is the
+  // root. "." and ".." are followed, symbolic links are not (ENOTDIR in the middle).
   absl::StatusOr<Node> Resolve(std::string_view path);
-  // Whether `id` is the root directory of a tree, live or in a snapshot.
-  static bool IsTreeRoot(const NodeId& id) { return id.object == kRootObject && id.tree != 0; }
+  // The directory that `path` is an entry of, and the name in it: for making `path`. The root:
+  // EBUSY.
+  absl::StatusOr<std::pair<NodeId, std::string>> ResolveParent(std::string_view path);
+  // A path of a live node, without a slash in front; of a file with several names the last that was
+  // made, where it is still there. ENOENT where none is known.
+  absl::StatusOr<std::string> PathOf(NodeId id);
 
-  struct Statistics {
-    uint64_t total_bytes = 0;
-    uint64_t free_bytes = 0;
-  };
-  Statistics Statfs();
+  // ---- Snapshots. Each is O(1) in the size of what it is of and in the number of snapshots. ----
 
-  // Check of the store, then of every directory, link count, parent and index entry.
-  absl::StatusOr<store::CheckResult> Check(
-      const std::function<void(uint64_t, uint64_t)>& progress = {});
+  // Of a live file, or of a tree, by its root directory. EISDIR for another directory ("make it a
+  // tree"), EINVAL for another kind of node or a name that cannot be one, EEXIST.
+  absl::StatusOr<SnapshotInfo> TakeSnapshot(NodeId head, std::string_view name);
+  // Snapshot `name` of a live file or tree. ENOENT.
+  absl::StatusOr<SnapshotInfo> GetSnapshot(NodeId head, std::string_view name);
+  // By number. ENOENT.
+  absl::StatusOr<SnapshotInfo> GetSnapshot(uint64_t number);
+  // Snapshot `name` of what is, or was, at `path`: what `path@name` answers ("" is the root).
+  absl::StatusOr<SnapshotInfo> FindSnapshot(std::string_view path, std::string_view name);
+  // Of one file or tree, or of all the volume; oldest first.
+  absl::StatusOr<std::vector<SnapshotInfo>> ListSnapshots(NodeId head);
+  absl::StatusOr<std::vector<SnapshotInfo>> ListSnapshots();
+  // How many a live file or tree has.
+  absl::StatusOr<uint64_t> CountSnapshots(NodeId head);
+
+  absl::Status DestroySnapshot(uint64_t number);
+  absl::StatusOr<SnapshotInfo> RenameSnapshot(uint64_t number, std::string_view new_name);
+  // The owner becomes what the snapshot holds; it keeps its inode number, names and place. Returns
+  // the snapshot `rollback-TIME` of what was replaced. Newer snapshots stay. Trees nested in the
+  // tree stay where they are; EBUSY where their directory is not in the snapshot. ENOENT when the
+  // owner is gone (clone the snapshot instead).
+  absl::StatusOr<SnapshotInfo> RollBack(uint64_t number);
+  // A new file at `name` with the content of a file, or a new tree with that of a tree (named by
+  // its root directory), live or in a snapshot. Trees nested in it are empty directories in the
+  // clone.
+  absl::StatusOr<Node> Clone(NodeId source, NodeId directory, std::string_view name);
+
+  // ---- Trees ----
+
+  // A new directory `name` that is the root of its own tree. `node`: of its root directory.
+  absl::StatusOr<Node> CreateTree(NodeId directory, std::string_view name,
+                                  const NewNode& node = {.type = FileType::kDirectory,
+                                                         .mode = 0755});
+  absl::StatusOr<std::vector<TreeInfo>> ListTrees();
+
+  // ---- The volume ----
+
+  // What was done before the call is durable when it returns.
+  absl::Status Sync();
+  VolumeSpace StatFs() const;
+  // Of a file, of a tree (by its root directory), or of a snapshot of either (its node). Settles
+  // the store; costs what has to be counted.
+  absl::StatusOr<SpaceInfo> SpaceOf(NodeId id);
+
+  // Verifies every directory, link count, parent and entry of the catalog. At most 1000 damages.
+  // Changes wait. Not the store's own Check, which verifies frames.
+  absl::StatusOr<std::vector<store::Damage>> CheckNames();
 
  private:
-  explicit FileSystem(std::unique_ptr<store::Store> store);
-  std::unique_ptr<Namespace> namespace_;
+  friend class FileHandle;
+  explicit FileSystem(std::unique_ptr<State> state);
+
+  const std::unique_ptr<State> state_;
 };
 
 }  // namespace cow::fs
