@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs the build of BUILD_FOLDER into a temporary prefix, then builds and runs a small program
-# against that copy: once through find_package, once through pkg-config.
+# against that copy: once through find_package, once through pkg-config. Each public header must
+# compile by itself there.
 # usage: run.sh BUILD_FOLDER COMPILER
 set -euo pipefail
 
@@ -17,7 +18,7 @@ mv "$scratch/first" "$scratch/installed"
 echo "find_package(cow)"
 cmake -S "$project" -B "$scratch/build" -DCMAKE_CXX_COMPILER="$compiler" \
   -DCMAKE_PREFIX_PATH="$scratch/installed" >/dev/null
-cmake --build "$scratch/build" >/dev/null
+cmake --build "$scratch/build" >"$scratch/log" || { cat "$scratch/log"; exit 1; }
 "$scratch/build/consumer"
 
 echo "pkg-config cow"
@@ -25,3 +26,12 @@ folder=$(dirname "$(find "$scratch/installed" -name cow.pc)")
 read -ra flags < <(PKG_CONFIG_PATH=$folder pkg-config --cflags --libs cow)
 "$compiler" -std=c++20 -Wall -Wextra -Werror "$project/main.cc" "${flags[@]}" -o "$scratch/consumer"
 "$scratch/consumer"
+
+echo "each header by itself"
+for header in "$scratch"/installed/include/cow/*.h; do
+  case $header in
+    */cow.h) "$compiler" -x c -std=c99 -Wall -Wextra -Werror -fsyntax-only "$header" ;;
+    *) printf '#include <cow/%s>\n' "${header##*/}" >"$scratch/alone.cc"
+       "$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only "$scratch/alone.cc" "${flags[@]}" ;;
+  esac
+done
