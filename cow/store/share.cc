@@ -55,7 +55,8 @@ absl::StatusOr<std::shared_ptr<Table>> Store::OpenTree(const std::shared_ptr<Obj
 }
 
 absl::StatusOr<std::shared_ptr<Object>> Store::Share(Transaction& frozen, const Object& source,
-                                                     Table& target, bool version) {
+                                                     Table& target, bool version,
+                                                     std::optional<std::string> attributes) {
   COW_RETURN_IF_ERROR(CheckFrozen(frozen));
   COW_RETURN_IF_ERROR(core_->Seal());
   const ObjectState& from = *source.state_;
@@ -64,6 +65,14 @@ absl::StatusOr<std::shared_ptr<Object>> Store::Share(Transaction& frozen, const 
     absl::ReaderMutexLock lock(&from.state_mu);
     if (from.gone) return MakeError(absl::StatusCode::kNotFound, ESTALE, "the object is gone");
     record = from.ToRecord();
+  }
+  if (attributes.has_value()) {
+    if (attributes->size() > kMaxAttributes) {
+      return MakeError(absl::StatusCode::kInvalidArgument, EINVAL, "too many attribute bytes");
+    }
+    record.attributes = {};
+    record.attribute_length = static_cast<uint16_t>(attributes->size());
+    std::copy(attributes->begin(), attributes->end(), record.attributes.begin());
   }
   record.flags &= ~(format::kRecordVersion);
   if (version) record.flags |= format::kRecordVersion;

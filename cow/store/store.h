@@ -253,10 +253,12 @@ class Store {
   // alive. It keeps the object open.
   absl::StatusOr<std::shared_ptr<Table>> OpenTree(const std::shared_ptr<Object>& tree);
 
-  // A new object in `target` with the content, size and attributes of `source`: a snapshot when
-  // `version` (it is read-only then), a clone otherwise. Trees go to trees() or catalog(). O(1).
+  // A new object in `target` with the content and size of `source`: a snapshot when `version` (it is
+  // read-only then), a clone otherwise. Its attributes are those of `source`, or those given. Trees go
+  // to trees() or catalog(). O(1).
   absl::StatusOr<std::shared_ptr<Object>> Share(Transaction& frozen, const Object& source,
-                                                Table& target, bool version);
+                                                Table& target, bool version,
+                                                std::optional<std::string> attributes = {});
 
   // The content and size (for files) or table (for trees) of `head` become those of `source`;
   // attributes of `head` stay. Open objects of a tree so replaced show what is there now; those whose
