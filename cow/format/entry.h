@@ -27,9 +27,9 @@ inline constexpr uint64_t kMaxFrame = (uint64_t{1} << 40) - 1;
 // What an entry of the count log does to the count of its frame, when folded.
 enum class CountOperation : uint8_t {
   kNone = 0,
-  kAdd = 1,        // one reference more
-  kDrop = 2,       // one less; at zero the children lose one too
-  kShare = 3,      // a node was copied: one less, and one more for each child; at zero the two cancel
+  kAdd = 1,    // one reference more
+  kDrop = 2,   // one less; at zero the children lose one too
+  kShare = 3,  // a node was copied: one less, and one more for each child; at zero the two cancel
   kDropFrame = 4,  // one less; the children are none of its business
 };
 
@@ -43,9 +43,7 @@ class Entry {
 
   constexpr bool empty() const { return (low_ & kMaxFrame) == 0; }
   constexpr FrameNumber frame() const { return FrameNumber(low_ & kMaxFrame); }
-  constexpr Generation birth() const {
-    return Generation(low_ >> 40 | (high_ & 0xffffff) << 24);
-  }
+  constexpr Generation birth() const { return Generation(low_ >> 40 | (high_ & 0xffffff) << 24); }
   constexpr uint32_t checksum() const { return static_cast<uint32_t>(high_ >> 24); }
   constexpr uint8_t level() const { return high_ >> 56 & 7; }
   constexpr bool table() const { return (high_ >> 59 & 1) != 0; }

@@ -1,10 +1,10 @@
 // Where the frames with a fixed place are.
 //
-// The volume is divided into zones of 2^18 frames (1 GiB). The first kZoneHeader frames of each hold
-// the counts of the zone's frames and are never allocated. A count leaf has the counts of 1024
+// The volume is divided into zones of 2^18 frames (1 GiB). The first kZoneHeader frames of each
+// hold the counts of the zone's frames and are never allocated. A count leaf has the counts of 1024
 // frames; each leaf, and each node above, has a pair of frames and is written to them in turn, so
-// that what the last durable commit refers to stays. The nodes above a leaf are page-table nodes: one
-// of level 1 a zone, one of level n for 256^(n-1) zones, in the header of the first of them.
+// that what the last durable commit refers to stays. The nodes above a leaf are page-table nodes:
+// one of level 1 a zone, one of level n for 256^(n-1) zones, in the header of the first of them.
 //
 //   frame of a zone   what
 //   0, 1              zone 0: superblock slots 0 and 1, first copies
@@ -44,9 +44,7 @@ constexpr FrameNumber CountNodePair(uint8_t level, uint64_t index) {
                      2 * (static_cast<uint64_t>(level) - 1));
 }
 
-constexpr bool InZoneHeader(FrameNumber frame) {
-  return frame.value() % kZoneFrames < kZoneHeader;
-}
+constexpr bool InZoneHeader(FrameNumber frame) { return frame.value() % kZoneFrames < kZoneHeader; }
 
 // Level of the root of the counts of a volume of `frames`.
 constexpr uint8_t CountLevels(uint64_t frames) {

@@ -13,10 +13,10 @@ using format::kCountsPerLeaf;
 
 namespace {
 
-constexpr uint64_t kNodeRun = 64;            // frames set aside for nodes at a time
-constexpr uint64_t kSmallestGrowth = 256;    // 1 MiB
-constexpr uint64_t kLargestGrowth = 16384;   // 64 MiB
-constexpr uint64_t kWarmFrames = 4096;       // 16 MiB are never given back
+constexpr uint64_t kNodeRun = 64;           // frames set aside for nodes at a time
+constexpr uint64_t kSmallestGrowth = 256;   // 1 MiB
+constexpr uint64_t kLargestGrowth = 16384;  // 64 MiB
+constexpr uint64_t kWarmFrames = 4096;      // 16 MiB are never given back
 
 }  // namespace
 
@@ -40,8 +40,7 @@ uint64_t Allocator::ReserveFrames() const {
 }
 
 uint64_t Allocator::UnreadyFree() const {
-  const uint64_t taken =
-      format::HeaderFrames(total_) + used_ + log_frames_.size() + ready_total_;
+  const uint64_t taken = format::HeaderFrames(total_) + used_ + log_frames_.size() + ready_total_;
   return total_ > taken ? total_ - taken : 0;
 }
 
@@ -105,7 +104,8 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
 
 FrameRun Allocator::TakeRun(uint64_t frames, uint64_t& cursor) {
   if (ready_.empty()) return {};
-  // The first extent from the cursor on that holds all of it, among a few; else the longest of these.
+  // The first extent from the cursor on that holds all of it, among a few; else the longest of
+  // these.
   constexpr int kExtentsTried = 16;
   auto it = ready_.upper_bound(cursor);
   if (it != ready_.begin() && std::prev(it)->second > cursor) --it;
@@ -214,8 +214,8 @@ absl::Status Allocator::BackCounts(FrameNumber begin, FrameNumber end) {
 
 absl::Status Allocator::Extend(uint64_t frames) {
   const uint64_t limit = max_ == 0 ? format::kMaxFrame : max_;
-  const uint64_t growth = std::max(
-      frames, std::clamp<uint64_t>(total_ / 16, kSmallestGrowth, kLargestGrowth));
+  const uint64_t growth =
+      std::max(frames, std::clamp<uint64_t>(total_ / 16, kSmallestGrowth, kLargestGrowth));
   absl::Status status;
   for (uint64_t wanted : {growth, frames}) {
     // Zone headers that are crossed do not count.
@@ -346,8 +346,8 @@ uint64_t Allocator::used_frames() const {
 uint64_t Allocator::available_frames() const {
   absl::MutexLock lock(&mu_);
   const uint64_t limit = max_ == 0 ? total_ : max_;
-  const uint64_t taken = format::HeaderFrames(limit) + used_ + log_frames_.size() + reserved_ +
-                         ReserveFrames();
+  const uint64_t taken =
+      format::HeaderFrames(limit) + used_ + log_frames_.size() + reserved_ + ReserveFrames();
   return limit > taken ? limit - taken : 0;
 }
 

@@ -5,8 +5,8 @@
 // begins, so nothing runs out of space half-way. What is not in the ready set is found by scanning
 // the counts, or by growing the volume file.
 //
-// Invariants: ready_frames >= reserved_frames; frames of the ready set, and frames of the logs, have
-// count 0; a frame that was freed keeps a count of one (the hold) until Release.
+// Invariants: ready_frames >= reserved_frames; frames of the ready set, and frames of the logs,
+// have count 0; a frame that was freed keeps a count of one (the hold) until Release.
 //
 // Thread safety: all methods, from any thread; one lock.
 #pragma once
@@ -47,13 +47,14 @@ class Allocator {
   absl::Status Reserve(uint64_t frames, bool use_reserve);
   void Unreserve(uint64_t frames);
 
-  // Up to `frames` consecutive frames, with a count of one each (for logs: none). `reserved` is what
-  // the caller still holds; what it is given is taken off. Without any left, it gets what others
-  // have not reserved, for the logs of a commit the reserve too.
+  // Up to `frames` consecutive frames, with a count of one each (for logs: none). `reserved` is
+  // what the caller still holds; what it is given is taken off. Without any left, it gets what
+  // others have not reserved, for the logs of a commit the reserve too.
   absl::StatusOr<FrameRun> Allocate(uint64_t frames, FrameUse use, uint64_t& reserved);
 
-  // Adds to or takes from the count of a frame; returns the new count, except that it leaves a count
-  // of one (the hold) and returns 0 where a Drop reaches zero. kDataLoss when the count is zero.
+  // Adds to or takes from the count of a frame; returns the new count, except that it leaves a
+  // count of one (the hold) and returns 0 where a Drop reaches zero. kDataLoss when the count is
+  // zero.
   absl::StatusOr<uint32_t> Add(FrameNumber frame);
   absl::StatusOr<uint32_t> Drop(FrameNumber frame);
   absl::StatusOr<uint32_t> Count(FrameNumber frame);

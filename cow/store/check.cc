@@ -1,4 +1,5 @@
-// Checking: every checksum, and every count against a full recount; and what only one version holds.
+// Checking: every checksum, and every count against a full recount; and what only one version
+// holds.
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -22,12 +23,8 @@ constexpr uint64_t kProgressEvery = 4096;
 // References to each frame as they are found, in leaves of 1024 as they are on disk.
 class Recount {
  public:
-  uint32_t Add(FrameNumber frame) {
-    return ++Leaf(frame)[frame.value() % format::kCountsPerLeaf];
-  }
-  uint32_t Get(FrameNumber frame) {
-    return Leaf(frame)[frame.value() % format::kCountsPerLeaf];
-  }
+  uint32_t Add(FrameNumber frame) { return ++Leaf(frame)[frame.value() % format::kCountsPerLeaf]; }
+  uint32_t Get(FrameNumber frame) { return Leaf(frame)[frame.value() % format::kCountsPerLeaf]; }
 
  private:
   CountLeaf& Leaf(FrameNumber frame) {
@@ -99,8 +96,8 @@ class Checker {
     if (entry.empty()) return;
     if (format::InZoneHeader(entry.frame()) ||
         entry.frame().value() >= core_.allocator_.total_frames()) {
-      Report(where, absl::StrFormat("refers to frame %d, which holds no content",
-                                    entry.frame().value()));
+      Report(where,
+             absl::StrFormat("refers to frame %d, which holds no content", entry.frame().value()));
       return;
     }
     if (recount_.Add(entry.frame()) > 1) return;
@@ -117,8 +114,8 @@ class Checker {
     }
     if (entry.level() > 0) {
       for (const Entry& child : (*node)->content.entries) {
-        if (!child.empty() && (child.level() + 1 != entry.level() ||
-                               child.table() != entry.table())) {
+        if (!child.empty() &&
+            (child.level() + 1 != entry.level() || child.table() != entry.table())) {
           Report(where, absl::StrFormat("frame %d: an entry of another kind than its node",
                                         entry.frame().value()));
           continue;
@@ -157,7 +154,6 @@ class Checker {
 
   absl::Status CompareCounts() {
     const uint64_t total = core_.allocator_.total_frames();
-    uint64_t used = 0;
     for (FrameNumber frame(0); frame.value() < total; ++frame) {
       if (format::InZoneHeader(frame)) continue;
       absl::StatusOr<uint32_t> count = core_.allocator_.Count(frame);
@@ -168,7 +164,6 @@ class Checker {
         continue;
       }
       const uint32_t found = recount_.Get(frame);
-      used += *count > 0 ? 1 : 0;
       if (*count != found) {
         Report("the counts", absl::StrFormat("frame %d: the count is %d, and %d references exist",
                                              frame.value(), *count, found));

@@ -59,9 +59,9 @@ absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
   s.incompatible = incompatible_;
   s.generation = sealed;
   s.max_frames = max_frames_;
-  for (auto [table, root] : {std::pair{trees_.get(), &s.trees},
-                             std::pair{catalog_.get(), &s.catalog},
-                             std::pair{orphans_.get(), &s.orphans}}) {
+  for (auto [table, root] :
+       {std::pair{trees_.get(), &s.trees}, std::pair{catalog_.get(), &s.catalog},
+        std::pair{orphans_.get(), &s.orphans}}) {
     absl::MutexLock lock(&table->mu);
     *root = {table->root, table->next_object};
   }
@@ -99,7 +99,8 @@ absl::Status Core::WritePlan(const CommitPlan& plan) {
   };
   std::vector<Piece> pieces;
   pieces.reserve(plan.writes.size() + plan.nodes.size());
-  for (const PlannedWrite& write : plan.writes) pieces.push_back({write.frame, write.bytes->data()});
+  for (const PlannedWrite& write : plan.writes)
+    pieces.push_back({write.frame, write.bytes->data()});
   for (const NodePointer& node : plan.nodes) pieces.push_back({node->frame, node->bytes().data()});
   std::sort(pieces.begin(), pieces.end(),
             [](const Piece& a, const Piece& b) { return a.frame < b.frame; });
@@ -122,8 +123,7 @@ absl::Status Core::WriteSuperblock(const format::Superblock& superblock) {
   const int slot = 1 - durable_slot_;
   for (int copy : {0, 1}) {
     const FrameNumber frame = format::SuperblockFrame(slot, copy);
-    COW_RETURN_IF_ERROR(
-        file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame)));
+    COW_RETURN_IF_ERROR(file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame)));
   }
   durable_slot_ = slot;
   return absl::OkStatus();
@@ -159,8 +159,7 @@ absl::Status Core::Commit() {
   while (commits_ended_ < wanted) {
     if (committing_) {
       commit_mu_.Await(absl::Condition(
-          +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return !core->committing_; },
-          this));
+          +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return !core->committing_; }, this));
       continue;
     }
     committing_ = true;
@@ -207,8 +206,7 @@ absl::Status Core::Settle() {
     COW_RETURN_IF_ERROR(Fold(kFoldAtOnce).status());
     COW_RETURN_IF_ERROR(Commit());
     const uint64_t deferred = DeferredFrames();
-    if (PendingItems() == 0 && !changed_.load() &&
-        (deferred == 0 || deferred == last_deferred)) {
+    if (PendingItems() == 0 && !changed_.load() && (deferred == 0 || deferred == last_deferred)) {
       break;
     }
     last_deferred = deferred;

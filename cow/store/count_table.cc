@@ -15,7 +15,8 @@ namespace cow::store {
 using format::Entry;
 
 CountTable::CountTable(const os::File& file, uint64_t budget_bytes)
-    : file_(file), max_leaves_(std::max<size_t>(64, budget_bytes / sizeof(LeafState))),
+    : file_(file),
+      max_leaves_(std::max<size_t>(64, budget_bytes / sizeof(LeafState))),
       evict_at_(max_leaves_) {}
 
 void CountTable::Load(const Entry& root, uint64_t total_frames) {

@@ -2,8 +2,8 @@
 //
 // A count leaf that changed is written by the next commit to the frame of its pair that the last
 // commit does not refer to, and so are the nodes above it; so counting allocates nothing.
-// What this keeps in memory: every node that was needed (4 KiB a GiB of volume), and leaves within a
-// budget, more when more are dirty.
+// What this keeps in memory: every node that was needed (4 KiB a GiB of volume), and leaves within
+// a budget, more when more are dirty.
 //
 // Thread safety: none; the allocator's lock guards it.
 #pragma once

@@ -16,8 +16,8 @@ NodeCache::NodeCache(const os::File& file, uint64_t budget_bytes)
 
 void NodeCache::Insert(Shard& shard, const NodePointer& node) {
   // The clock may name a frame twice, or one that was forgotten: such a hand only moves on.
-  for (size_t tries = 2 * shard.clock.size();
-       shard.clock.size() >= nodes_per_shard_ && tries > 0; --tries) {
+  for (size_t tries = 2 * shard.clock.size(); shard.clock.size() >= nodes_per_shard_ && tries > 0;
+       --tries) {
     if (shard.hand >= shard.clock.size()) shard.hand = 0;
     auto it = shard.nodes.find(shard.clock[shard.hand]);
     if (it != shard.nodes.end()) {

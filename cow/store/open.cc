@@ -82,8 +82,7 @@ absl::Status Core::Format(const CreateOptions& create) {
   }
   // Space for the superblocks is there from the beginning.
   COW_RETURN_IF_ERROR(file_->Allocate(0, 3 * kPageSize));
-  COW_RETURN_IF_ERROR(
-      file_->Allocate(OffsetOf(format::SuperblockFrame(0, 1)), 2 * kPageSize));
+  COW_RETURN_IF_ERROR(file_->Allocate(OffsetOf(format::SuperblockFrame(0, 1)), 2 * kPageSize));
   COW_RETURN_IF_ERROR(LockForWriting());
   std::random_device random;
   for (uint8_t& byte : uuid_) byte = static_cast<uint8_t>(random());
@@ -167,11 +166,11 @@ absl::Status Core::Load() {
   COW_ASSIGN_OR_RETURN(format::Superblock s, read_only_ ? PinForReading() : ReadSuperblock());
   if (uint64_t unknown = s.read_only_compatible & ~format::kKnownReadOnlyCompatible;
       unknown != 0 && !read_only_) {
-    return MakeError(absl::StatusCode::kUnimplemented, EROFS,
-                     file_->name() +
-                         absl::StrFormat(": the volume uses features that this program can only "
-                                         "read (%#x); open it read-only",
-                                         unknown));
+    return MakeError(
+        absl::StatusCode::kUnimplemented, EROFS,
+        file_->name() + absl::StrFormat(": the volume uses features that this program can only "
+                                        "read (%#x); open it read-only",
+                                        unknown));
   }
   COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
   if (size < s.total_frames * kPageSize && s.used_frames > 0) {

@@ -160,8 +160,7 @@ absl::Status Radix::ClearBelow(Entry& slot, uint8_t level, uint64_t first, uint6
   for (uint64_t i = from; i < to; ++i) {
     Entry& child = node->content.entries[i];
     if (child.empty()) continue;
-    COW_RETURN_IF_ERROR(
-        ClearBelow(child, level - 1, first + i * span, begin, end, mu, reserved));
+    COW_RETURN_IF_ERROR(ClearBelow(child, level - 1, first + i * span, begin, end, mu, reserved));
   }
   return absl::OkStatus();
 }
@@ -176,8 +175,8 @@ absl::Status Radix::Drop(const Entry& entry) {
     core_.LogCount(entry, CountOperation::kDrop);
     return absl::OkStatus();
   }
-  // Never sealed, so nothing else refers to it, and its frame never will hold it: the fold could not
-  // read its children.
+  // Never sealed, so nothing else refers to it, and its frame never will hold it: the fold could
+  // not read its children.
   COW_ASSIGN_OR_RETURN(std::vector<Entry> children, core_.Children(entry));
   for (const Entry& child : children) COW_RETURN_IF_ERROR(Drop(child));
   core_.LogCount(entry, CountOperation::kDropFrame);

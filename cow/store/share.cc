@@ -135,8 +135,8 @@ absl::Status Store::Replace(Transaction& frozen, Object& head, const Object& sou
 }
 
 absl::Status Store::ShareRange(Transaction& frozen, const Object& source, PageNumber source_page,
-                               Object& target, PageNumber target_page, uint64_t count)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                               Object& target, PageNumber target_page,
+                               uint64_t count) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   COW_RETURN_IF_ERROR(CheckFrozen(frozen));
   const ObjectState& from = *source.state_;
   ObjectState& to = *target.state_;
@@ -150,9 +150,8 @@ absl::Status Store::ShareRange(Transaction& frozen, const Object& source, PageNu
   COW_RETURN_IF_ERROR(to.MakeDirty(frozen.reserved_));
   std::array<Entry, format::kFanout> entries;
   while (count > 0) {
-    const uint64_t part =
-        std::min({count, format::kFanout - source_page.value() % format::kFanout,
-                  format::kFanout - target_page.value() % format::kFanout});
+    const uint64_t part = std::min({count, format::kFanout - source_page.value() % format::kFanout,
+                                    format::kFanout - target_page.value() % format::kFanout});
     COW_RETURN_IF_ERROR(from.EntriesOf(source_page, part, entries.data()));
     COW_RETURN_IF_ERROR(
         to.EnterShared(frozen.reserved_, target_page, std::span(entries).first(part)));
@@ -165,8 +164,8 @@ absl::Status Store::ShareRange(Transaction& frozen, const Object& source, PageNu
 
 absl::Status ObjectState::EnterShared(uint64_t& reserved, PageNumber first,
                                       std::span<const Entry> shared) {
-  const bool any = std::any_of(shared.begin(), shared.end(),
-                               [](const Entry& entry) { return !entry.empty(); });
+  const bool any =
+      std::any_of(shared.begin(), shared.end(), [](const Entry& entry) { return !entry.empty(); });
   if (!any) return ClearPages(reserved, first, first + shared.size());
   COW_ASSIGN_OR_RETURN(NodePointer leaf,
                        radix.MutableLeaf(root, first.value(), state_mu, reserved));

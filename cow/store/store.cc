@@ -67,15 +67,15 @@ absl::StatusOr<Transaction> Store::BeginWithoutCommit(uint64_t frames, bool use_
   return Transaction(this, /*frozen=*/false, frames);
 }
 
-absl::StatusOr<Transaction> Store::Begin(uint64_t frames, bool use_reserve)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+absl::StatusOr<Transaction> Store::Begin(uint64_t frames,
+                                         bool use_reserve) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   COW_RETURN_IF_ERROR(ReserveFrames(frames, use_reserve));
   core_->gate_.ReaderLock();
   return Transaction(this, /*frozen=*/false, frames);
 }
 
-absl::StatusOr<Transaction> Store::BeginFrozen(uint64_t frames, bool use_reserve)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+absl::StatusOr<Transaction> Store::BeginFrozen(uint64_t frames,
+                                               bool use_reserve) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   COW_RETURN_IF_ERROR(ReserveFrames(frames, use_reserve));
   core_->gate_.Lock();
   Transaction transaction(this, /*frozen=*/true, frames);
@@ -107,8 +107,7 @@ absl::Status Store::Settle() {
 Space Store::space() const {
   Space space;
   const uint64_t limit = core_->allocator_.limit_frames();
-  space.total_frames =
-      limit == format::kMaxFrame ? core_->allocator_.total_frames() : limit;
+  space.total_frames = limit == format::kMaxFrame ? core_->allocator_.total_frames() : limit;
   space.used_frames = core_->allocator_.used_frames();
   space.available_frames = core_->allocator_.available_frames();
   space.pending_items = core_->PendingItems();

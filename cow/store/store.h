@@ -6,18 +6,18 @@
 //   - a tree:     the table of a tree's files, directories and links;
 //   - catalog():  versions (snapshots of objects and of trees), and whatever objects the layer
 //                 above needs to find them. It is part of no snapshot.
-// Copying a root shares all that is below it; so snapshot, clone and rollback of one object and of a
-// whole tree are the same operation, Share or Replace, at the same cost: O(1).
+// Copying a root shares all that is below it; so snapshot, clone and rollback of one object and of
+// a whole tree are the same operation, Share or Replace, at the same cost: O(1).
 //
 // Changes are made in transactions: everything done in one is in the same commit, or lost with it.
 //   auto transaction = store->Begin(FramesToWrite(length));          // reserves space
 //   COW_RETURN_IF_ERROR(object->Write(*transaction, offset, bytes));
 //   // ends with the transaction's destructor; durable after the next Commit().
 //
-// Thread safety: everything here may be called from many threads. Within one transaction, one thread
-// at a time. Lock order: gate (transaction), object write lock, object state, table, allocator, log.
-// A thread holds at most one transaction at a time and calls neither Begin, BeginFrozen nor Commit
-// while it does (that would deadlock).
+// Thread safety: everything here may be called from many threads. Within one transaction, one
+// thread at a time. Lock order: gate (transaction), object write lock, object state, table,
+// allocator, log. A thread holds at most one transaction at a time and calls neither Begin,
+// BeginFrozen nor Commit while it does (that would deadlock).
 //
 // Lifetime: the Store outlives every transaction, Table and Object obtained from it.
 //
@@ -133,10 +133,10 @@ class Object {
   // object. Holes read as zero.
   absl::StatusOr<size_t> Read(uint64_t offset, std::span<std::byte> buffer) const;
 
-  // Where the frames of pages [begin, end) are, in order, consecutive ones joined; pages in none are
-  // holes. With `verify`, every frame that is not known good is read and its checksum compared.
-  // The frames keep their content as long as this Object lives if it is read_only(); of a head, until
-  // the page is written next or the transaction ends, whichever is first.
+  // Where the frames of pages [begin, end) are, in order, consecutive ones joined; pages in none
+  // are holes. With `verify`, every frame that is not known good is read and its checksum compared.
+  // The frames keep their content as long as this Object lives if it is read_only(); of a head,
+  // until the page is written next or the transaction ends, whichever is first.
   absl::StatusOr<std::vector<Extent>> Extents(PageNumber begin, PageNumber end, bool verify) const;
 
   // First byte at or after `offset` that is data (in a page with a frame), or that is in a hole (or
@@ -182,8 +182,8 @@ class Table {
                                                  std::string attributes = {});
 
   // Takes the object out of the table. Where it is open it lives on, readable and writable, until
-  // it is closed everywhere (or the volume is next opened for writing); then its frames are freed in
-  // the background, in bounded steps.
+  // it is closed everywhere (or the volume is next opened for writing); then its frames are freed
+  // in the background, in bounded steps.
   absl::Status Remove(Transaction& transaction, const std::shared_ptr<Object>& object);
 
   // Smallest object number >= `number` in use; nullopt when there is none.
@@ -212,7 +212,7 @@ struct Damage {
 };
 
 struct CheckResult {
-  std::vector<Damage> damages;    // at most 1000
+  std::vector<Damage> damages;  // at most 1000
   uint64_t frames_checked = 0;
 };
 
@@ -234,8 +234,8 @@ class Store {
   bool read_only() const;
 
   // A transaction with space for `frames` reserved. kResourceExhausted when there is not so much;
-  // with `use_reserve`, for changes that free space (remove, truncate, rollback), the reserve counts
-  // too.
+  // with `use_reserve`, for changes that free space (remove, truncate, rollback), the reserve
+  // counts too.
   absl::StatusOr<Transaction> Begin(uint64_t frames, bool use_reserve = false);
 
   // As Begin, but alone: waits until no transaction is open and keeps others out, and everything
@@ -253,21 +253,21 @@ class Store {
   // alive. It keeps the object open.
   absl::StatusOr<std::shared_ptr<Table>> OpenTree(const std::shared_ptr<Object>& tree);
 
-  // A new object in `target` with the content and size of `source`: a snapshot when `version` (it is
-  // read-only then), a clone otherwise. Its attributes are those of `source`, or those given. Trees go
-  // to trees() or catalog(). O(1).
+  // A new object in `target` with the content and size of `source`: a snapshot when `version` (it
+  // is read-only then), a clone otherwise. Its attributes are those of `source`, or those given.
+  // Trees go to trees() or catalog(). O(1).
   absl::StatusOr<std::shared_ptr<Object>> Share(Transaction& frozen, const Object& source,
                                                 Table& target, bool version,
                                                 std::optional<std::string> attributes = {});
 
   // The content and size (for files) or table (for trees) of `head` become those of `source`;
-  // attributes of `head` stay. Open objects of a tree so replaced show what is there now; those whose
-  // number is not there answer kNotFound (ESTALE). O(1), plus the objects open.
+  // attributes of `head` stay. Open objects of a tree so replaced show what is there now; those
+  // whose number is not there answer kNotFound (ESTALE). O(1), plus the objects open.
   absl::Status Replace(Transaction& frozen, Object& head, const Object& source);
 
   // Pages [target_page, target_page + count) of `target` become references to those of `source`
-  // from source_page on; holes become holes. Sizes stay (so set the target's first). Within one object the ranges must not
-  // overlap. O(count).
+  // from source_page on; holes become holes. Sizes stay (so set the target's first). Within one
+  // object the ranges must not overlap. O(count).
   absl::Status ShareRange(Transaction& frozen, const Object& source, PageNumber source_page,
                           Object& target, PageNumber target_page, uint64_t count);
 

@@ -134,8 +134,7 @@ absl::Status TableState::Touch(uint64_t& reserved, const std::shared_ptr<ObjectS
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Create(uint64_t& reserved,
-                                                                Record record) {
+absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Create(uint64_t& reserved, Record record) {
   if (read_only) {
     return MakeError(absl::StatusCode::kFailedPrecondition, EROFS, "a snapshot cannot be written");
   }
@@ -160,18 +159,19 @@ absl::Status TableState::Remove(uint64_t& reserved, const std::shared_ptr<Object
   }
   COW_RETURN_IF_ERROR(core.CheckWritable());
   absl::MutexLock write_lock(&object->write_mu);
+  ObjectNumber old_number;
   {
     absl::ReaderMutexLock lock(&object->state_mu);
     if (object->table.get() != this || object->gone) {
       return MakeError(absl::StatusCode::kNotFound, ESTALE, "the object was removed already");
     }
+    old_number = object->record_number;
   }
   ObjectNumber orphan_number;
   {
     absl::MutexLock lock(&orphans.mu);
     orphan_number = ObjectNumber(orphans.next_object++);
   }
-  const ObjectNumber old_number = object->record_number;
   // Both records are made writable before either changes.
   COW_RETURN_IF_ERROR(Touch(reserved, object, old_number));
   COW_RETURN_IF_ERROR(orphans.Touch(reserved, object, orphan_number));

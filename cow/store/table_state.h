@@ -19,8 +19,7 @@ class TableState : public std::enable_shared_from_this<TableState> {
              const format::TableRoot& root);
 
   absl::StatusOr<std::shared_ptr<ObjectState>> Open(ObjectNumber number);
-  absl::StatusOr<std::shared_ptr<ObjectState>> Create(uint64_t& reserved,
-                                                      format::Record record);
+  absl::StatusOr<std::shared_ptr<ObjectState>> Create(uint64_t& reserved, format::Record record);
   // Moves the object's record to `orphans`.
   absl::Status Remove(uint64_t& reserved, const std::shared_ptr<ObjectState>& object,
                       TableState& orphans);

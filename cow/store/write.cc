@@ -151,8 +151,8 @@ absl::Status ObjectState::WriteFrames(PageWrite& write) {
     uint64_t j = i;
     for (; j < write.count && write.fresh[j].frame() == write.fresh[i].frame() + (j - i); ++j) {
       auto* base = const_cast<std::byte*>(write.content[j]);
-      if (used > 0 && static_cast<std::byte*>(parts[used - 1].iov_base) +
-                              parts[used - 1].iov_len == base) {
+      if (used > 0 &&
+          static_cast<std::byte*>(parts[used - 1].iov_base) + parts[used - 1].iov_len == base) {
         parts[used - 1].iov_len += kPageSize;
       } else {
         parts[used++] = {base, kPageSize};
@@ -165,9 +165,9 @@ absl::Status ObjectState::WriteFrames(PageWrite& write) {
     }
     const uint64_t at = OffsetOf(write.fresh[i].frame());
     COW_RETURN_IF_ERROR(
-        used == 1 ? core.file_->Write(at, {static_cast<std::byte*>(parts[0].iov_base),
-                                           parts[0].iov_len})
-                  : core.file_->WriteVector(at, std::span(parts).first(used)));
+        used == 1
+            ? core.file_->Write(at, {static_cast<std::byte*>(parts[0].iov_base), parts[0].iov_len})
+            : core.file_->WriteVector(at, std::span(parts).first(used)));
     i = j;
   }
   return absl::OkStatus();
