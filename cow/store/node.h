@@ -17,6 +17,12 @@
 
 namespace cow::store {
 
+// Entries of the pages of one leaf, not initialised: zeroing them costs as much as reading a page.
+union LeafEntries {
+  LeafEntries() {}
+  std::array<format::Entry, format::kFanout> entries;
+};
+
 struct Node {
   Node(FrameNumber frame, Generation birth) : frame(frame), birth(birth) {}
 

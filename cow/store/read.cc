@@ -19,7 +19,7 @@ using format::kFanout;
 namespace {
 
 // Frames are verified while they are still in the processor's cache.
-constexpr uint64_t kVerifyPages = 16;
+constexpr uint64_t kVerifyPages = 32;
 constexpr uint64_t kMostRemembered = 1024;
 
 }  // namespace
@@ -147,7 +147,8 @@ absl::StatusOr<size_t> ObjectState::Read(uint64_t offset, std::span<std::byte> b
     if (offset >= size) return 0;
     end = std::min<uint64_t>(size, offset + std::min<uint64_t>(buffer.size(), size));
   }
-  std::array<Entry, kFanout> entries;
+  LeafEntries leaf;
+  std::array<Entry, kFanout>& entries = leaf.entries;
   alignas(64) std::array<std::byte, kPageSize> partial;
   for (uint64_t at = offset; at < end;) {
     const PageNumber first = PageOf(at);
@@ -196,7 +197,8 @@ absl::StatusOr<std::vector<Extent>> Object::Extents(PageNumber begin, PageNumber
   const ObjectState& state = *state_;
   const ReaderSlots::Hold hold = state.core.readers_.Enter(state.core.generation());
   std::vector<Extent> extents;
-  std::array<Entry, kFanout> entries;
+  LeafEntries leaf;
+  std::array<Entry, kFanout>& entries = leaf.entries;
   end = std::min(end, PageNumber(PagesFor(size())));
   for (PageNumber page = begin; page < end;) {
     COW_ASSIGN_OR_RETURN(uint64_t data, [&]() -> absl::StatusOr<uint64_t> {
@@ -247,7 +249,8 @@ absl::StatusOr<uint64_t> Object::NextHole(uint64_t offset) const {
   if (offset >= size) {
     return MakeError(absl::StatusCode::kNotFound, ENXIO, "the offset is past the end");
   }
-  std::array<Entry, kFanout> entries;
+  LeafEntries leaf;
+  std::array<Entry, kFanout>& entries = leaf.entries;
   for (PageNumber page = PageOf(offset); OffsetOf(page) < size;) {
     const uint64_t count = kFanout - page.value() % kFanout;
     COW_RETURN_IF_ERROR(state.EntriesOf(page, count, entries.data()));

@@ -27,8 +27,10 @@ constexpr PageNumber kPagesEnd(uint64_t{1} << 40);
 struct ObjectState::PageWrite {
   PageNumber first;
   uint64_t count = 0;
-  std::array<Entry, kFanout> old;
-  std::array<Entry, kFanout> fresh;
+  LeafEntries old_entries;
+  LeafEntries fresh_entries;
+  std::array<Entry, kFanout>& old = old_entries.entries;
+  std::array<Entry, kFanout>& fresh = fresh_entries.entries;
   std::array<const std::byte*, kFanout> content;
   alignas(64) std::array<std::byte, kPageSize> head;  // of pages that are written in part
   alignas(64) std::array<std::byte, kPageSize> tail;
