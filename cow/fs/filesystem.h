@@ -42,8 +42,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cow/fs/node.h"
-#include "cow/os/file.h"
-#include "cow/store/store.h"
+#include "cow/store/store.h"  // and os::File, which it hands on
 
 namespace cow::fs {
 
