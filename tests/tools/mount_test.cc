@@ -1,0 +1,259 @@
+// cowctl on a mounted volume.
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/tools/fake_target.h"
+
+extern char** environ;
+
+namespace cow::ctl {
+namespace {
+
+using ::testing::HasSubstr;
+
+class MountCommands : public ::testing::Test {
+ protected:
+  MountCommands()
+      : volume_(directory_ / "v.cow"),
+        mount_(std::string(std::filesystem::canonical(directory_.path())) + "/mnt") {}
+
+  void SetUp() override {
+    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0) {
+      GTEST_SKIP() << "a mount needs root and /dev/fuse";
+    }
+    std::filesystem::create_directory(mount_);
+    Do({"create", volume_});
+    Mount();
+  }
+
+  void TearDown() override { Unmount(); }
+
+  void Mount() {
+    struct stat before = {};
+    ASSERT_EQ(stat(mount_.c_str(), &before), 0);
+    const std::vector<std::string> arguments = {COWFS, "-f", volume_, mount_};
+    std::vector<char*> argv;
+    for (const std::string& argument : arguments) {
+      argv.push_back(const_cast<char*>(argument.c_str()));
+    }
+    argv.push_back(nullptr);
+    ASSERT_EQ(posix_spawn(&daemon_, COWFS, nullptr, nullptr, argv.data(), environ), 0);
+    for (;;) {
+      struct stat now = {};
+      if (stat(mount_.c_str(), &now) == 0 && now.st_dev != before.st_dev) return;
+      int status = 0;
+      if (waitpid(daemon_, &status, WNOHANG) == daemon_) {
+        daemon_ = -1;
+        FAIL() << "cowfs ended with status " << status;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+
+  void Unmount() {
+    if (daemon_ < 0) return;
+    if (umount2(mount_.c_str(), 0) != 0) {
+      umount2(mount_.c_str(), MNT_DETACH);
+      kill(daemon_, SIGTERM);
+    }
+    waitpid(daemon_, nullptr, 0);
+    daemon_ = -1;
+  }
+
+  static Ran Run(const std::vector<std::string>& arguments) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const int status = ctl::Run(arguments, {.out = out, .err = err});
+    return {.status = status, .out = out.str(), .err = err.str()};
+  }
+
+  static std::string Do(const std::vector<std::string>& arguments) {
+    const Ran ran = Run(arguments);
+    EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
+    return ran.out;
+  }
+
+  static nlohmann::json Json(std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    return nlohmann::json::parse(Do(arguments));
+  }
+
+  std::string At(const std::string& path) const { return mount_ + "/" + path; }
+
+  void Write(const std::string& path, const std::string& text) {
+    std::ofstream file(At(path), std::ios::binary | std::ios::trunc);
+    file << text;
+    ASSERT_TRUE(file.flush()) << path;
+  }
+
+  std::string Read(const std::string& path) const {
+    std::ifstream file(At(path), std::ios::binary);
+    EXPECT_TRUE(file) << path;
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+
+  test::TemporaryDirectory directory_;
+  const std::string volume_;
+  const std::string mount_;
+  pid_t daemon_ = -1;
+};
+
+TEST_F(MountCommands, LifeOfASnapshotReadInPlace) {
+  Write("f", "one");
+  EXPECT_EQ(Do({"snapshot", At("f@mon")}), "took snapshot " + At("f@mon") + "\n");
+  Write("f", "two");
+  EXPECT_EQ(Read("f@mon"), "one");
+  EXPECT_EQ(Run({"snapshot", At("f@mon")}).status, kFailed);
+  Do({"clone", At("f@mon"), At("g")});
+  EXPECT_EQ(Read("g"), "one");
+  Do({"rename", At("f@mon"), "tue"});
+  EXPECT_EQ(Read("f@tue"), "one");
+  EXPECT_FALSE(std::filesystem::exists(At("f@mon")));
+  const std::string kept = Do({"rollback", "-H", At("f@tue")});
+  EXPECT_EQ(Read("f"), "one");
+  EXPECT_EQ(Read(std::filesystem::path(kept.substr(0, kept.size() - 1)).filename()), "two");
+  Do({"destroy", At("f@tue")});
+  EXPECT_FALSE(std::filesystem::exists(At("f@tue")));
+  EXPECT_THAT(Do({"check", mount_}), HasSubstr("no damage"));
+}
+
+TEST_F(MountCommands, RootOfTheMountStandsForItsTree) {
+  std::filesystem::create_directory(At("d"));
+  Write("d/x", "one");
+  EXPECT_EQ(Do({"snapshot", "-H", mount_ + "@all"}), mount_ + "@all\n");
+  Write("d/x", "two");
+  EXPECT_EQ(Read(".snapshots/all/d/x"), "one");
+  EXPECT_EQ(Json({"stat", mount_ + "@all"})["type"], "tree");
+  Do({"rollback", mount_ + "@all"});
+  EXPECT_EQ(Read("d/x"), "one");
+  Do({"destroy", mount_ + "@all"});
+}
+
+TEST_F(MountCommands, DirectoryBecomesATreeOfItsOwn) {
+  Do({"tree", "create", At("t")});
+  Write("t/x", "one");
+  Do({"snapshot", At("t@mon")});
+  Write("t/x", "two");
+  EXPECT_EQ(Read("t@mon/x"), "one");
+  Do({"clone", At("t@mon"), At("u")});
+  EXPECT_EQ(Read("u/x"), "one");
+  std::filesystem::create_directory(At("plain"));
+  EXPECT_EQ(Run({"snapshot", At("plain@mon")}).status, kFailed);
+}
+
+TEST_F(MountCommands, LinkAtTheEndOfAPathIsFollowed) {
+  Write("f", "one");
+  std::filesystem::create_symlink("f", At("link"));
+  EXPECT_EQ(Do({"snapshot", "-H", At("link@mon")}), At("f@mon") + "\n");
+  EXPECT_EQ(Json({"stat", At("link@mon")})["name"], At("f@mon"));
+}
+
+TEST_F(MountCommands, RealEntryWithAnAtWins) {
+  Write("f", "one");
+  Do({"snapshot", At("f@mon")});
+  Write("g@mon", "real");
+  EXPECT_EQ(Json({"stat", At("g@mon")})["snapshot"], nullptr);
+  EXPECT_EQ(Json({"stat", At("f@mon")})["snapshot"], "mon");
+  Do({"clone", At("g@mon"), At("h")});
+  EXPECT_EQ(Read("h"), "real");
+}
+
+TEST_F(MountCommands, RemovedFileKeepsItsSnapshots) {
+  Write("f", "one");
+  Do({"snapshot", At("f@mon")});
+  std::filesystem::remove(At("f"));
+  EXPECT_EQ(Read("f@mon"), "one");
+  EXPECT_EQ(Json({"list", mount_})["snapshots"][0]["removed"], true);
+  Do({"clone", At("f@mon"), At("back")});
+  EXPECT_EQ(Read("back"), "one");
+  Do({"rename", At("f@mon"), "tue"});
+  Do({"destroy", At("f@tue")});
+  EXPECT_EQ(Do({"list", mount_}), "no snapshots\n");
+}
+
+TEST_F(MountCommands, ListHoldsThousandsAndOnlyWhatIsBelow) {
+  std::filesystem::create_directory(At("d"));
+  Write("d/f", "one");
+  Write("g", "one");
+  Do({"snapshot", At("g@x")});
+  constexpr int kSnapshots = 400;  // more than one reply holds
+  for (int i = 0; i < kSnapshots; ++i) Do({"snapshot", At("d/f@n" + std::to_string(i))});
+  EXPECT_EQ(Json({"list", mount_})["snapshots"].size(), kSnapshots + 1u);
+  EXPECT_EQ(Json({"list", At("d")})["snapshots"].size(), kSnapshots + 0u);
+  const nlohmann::json list = Json({"list", At("d/f")})["snapshots"];
+  ASSERT_EQ(list.size(), kSnapshots + 0u);
+  EXPECT_EQ(list[0]["snapshot"], "n0");
+  EXPECT_EQ(list[kSnapshots - 1]["snapshot"], "n" + std::to_string(kSnapshots - 1));
+}
+
+TEST_F(MountCommands, MountAndVolumeGiveTheSameAnswers) {
+  Do({"tree", "create", At("t")});
+  Write("t/f", std::string(100'000, 'a'));
+  Do({"snapshot", At("t/f@one")});
+  Do({"snapshot", At("t@all")});
+  Write("t/f", std::string(50'000, 'b'));
+  Do({"snapshot", mount_ + "@root"});
+  Write("gone", "x");
+  Do({"snapshot", At("gone@kept")});
+  std::filesystem::remove(At("gone"));
+  const std::vector<std::vector<std::string>> commands = {
+      {"list", "--space", ""}, {"list", "t"},     {"stat", "t/f@one"}, {"stat", "t/f"},
+      {"stat", "t@all/f"},     {"stat", "t@all"}, {"stat", "t"},       {"stat", "gone@kept"},
+  };
+  // `root`: what the root is called, `prefix` what stands before every other path.
+  const auto answers = [&commands](const std::string& prefix, const std::string& root) {
+    std::vector<std::string> result;
+    for (std::vector<std::string> command : commands) {
+      command.back() = prefix + command.back();
+      std::string text = Json(command).dump(1);
+      for (const std::string& found : {prefix, root}) {
+        for (size_t at; (at = text.find(found)) != std::string::npos;) {
+          text.replace(at, found.size(), "ROOT ");
+        }
+      }
+      result.push_back(text);
+    }
+    return result;
+  };
+  const std::vector<std::string> mounted = answers(mount_ + "/", mount_);
+  EXPECT_EQ(Run({"stat", volume_ + ":/t"}).status, kFailed) << "written by cowfs";
+  Unmount();
+  const std::vector<std::string> unmounted = answers(volume_ + ":/", volume_);
+  for (size_t i = 0; i < commands.size(); ++i) {
+    EXPECT_EQ(mounted[i], unmounted[i]) << ::testing::PrintToString(commands[i]);
+  }
+}
+
+TEST_F(MountCommands, SnapshotIsDurableWhenTheCommandReturns) {
+  Write("f", "one");
+  Do({"snapshot", At("f@mon")});
+  Write("f", "two");
+  kill(daemon_, SIGKILL);
+  waitpid(daemon_, nullptr, 0);
+  daemon_ = -1;
+  umount2(mount_.c_str(), MNT_DETACH);
+  Mount();
+  EXPECT_EQ(Read("f@mon"), "one");
+  EXPECT_THAT(Do({"check", mount_}), HasSubstr("no damage"));
+}
+
+}  // namespace
+}  // namespace cow::ctl

@@ -1,0 +1,242 @@
+// cowctl on volumes that are not mounted, through the library, and as a process.
+#include "cow/volume.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/tools/fake_target.h"
+
+extern char** environ;
+
+namespace cow::ctl {
+namespace {
+
+using ::testing::HasSubstr;
+
+class VolumeCommands : public ::testing::Test {
+ protected:
+  VolumeCommands() : volume_(directory_ / "v.cow") {}
+
+  static Ran Run(const std::vector<std::string>& arguments) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const int status = ctl::Run(arguments, {.out = out, .err = err});
+    return {.status = status, .out = out.str(), .err = err.str()};
+  }
+
+  // Runs it and expects it to succeed; the result is its output.
+  static std::string Do(const std::vector<std::string>& arguments) {
+    const Ran ran = Run(arguments);
+    EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
+    EXPECT_EQ(ran.err, "");
+    return ran.out;
+  }
+
+  std::string At(const std::string& path) const { return volume_ + ":/" + path; }
+
+  // Fills `count` pages of a file, from `page` on, with a letter. Makes the file.
+  void Fill(const std::string& path, uint64_t page, size_t count, char letter) {
+    auto volume = Volume::Open(volume_);
+    ASSERT_TRUE(volume.ok()) << volume.status();
+    auto file = volume->OpenFile(path);
+    if (!file.ok()) file = volume->CreateFile(path);
+    ASSERT_TRUE(file.ok()) << file.status();
+    const std::vector<std::byte> bytes(count * 4096, static_cast<std::byte>(letter));
+    ASSERT_TRUE(file->Write(page * 4096, bytes).ok());
+    ASSERT_TRUE(volume->Sync().ok());
+  }
+
+  char FirstLetter(const std::string& path) {
+    auto volume = Volume::Open(volume_);
+    EXPECT_TRUE(volume.ok()) << volume.status();
+    auto file = volume->OpenFile(path);
+    EXPECT_TRUE(file.ok()) << file.status();
+    std::byte letter = {};
+    EXPECT_TRUE(file->Read(0, {&letter, 1}).ok());
+    return static_cast<char>(letter);
+  }
+
+  nlohmann::json Json(std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    return nlohmann::json::parse(Do(arguments));
+  }
+
+  test::TemporaryDirectory directory_;
+  const std::string volume_;
+};
+
+TEST_F(VolumeCommands, CreateMakesAVolumeOnceAndSaysWhere) {
+  EXPECT_EQ(Do({"create", volume_, "--size", "64M"}), "created volume " + volume_ + " of 64M\n");
+  const Ran again = Run({"create", volume_});
+  EXPECT_EQ(again.status, kFailed);
+  EXPECT_THAT(again.err, HasSubstr("exists"));
+  EXPECT_EQ(Do({"list", At("")}), "no snapshots\n");
+}
+
+TEST_F(VolumeCommands, LifeOfASnapshotOfAFile) {
+  Do({"create", volume_});
+  Fill("/f", 0, 8, 'a');
+  EXPECT_EQ(Do({"snapshot", At("f@mon")}), "took snapshot " + At("f@mon") + "\n");
+  Fill("/f", 0, 1, 'b');
+  EXPECT_EQ(FirstLetter("/f@mon"), 'a');
+
+  EXPECT_EQ(Run({"snapshot", At("f@mon")}).status, kFailed);
+  Do({"clone", At("f@mon"), At("g")});
+  EXPECT_EQ(FirstLetter("/g"), 'a');
+  Do({"rename", At("f@mon"), "tue"});
+  EXPECT_EQ(Run({"stat", At("f@mon")}).status, kFailed);
+
+  const std::string kept = Do({"rollback", "-H", At("f@tue")});
+  EXPECT_THAT(kept, ::testing::StartsWith(At("f@rollback-")));
+  EXPECT_EQ(FirstLetter("/f"), 'a');
+  EXPECT_EQ(FirstLetter(kept.substr(volume_.size() + 1, kept.size() - volume_.size() - 2)), 'b');
+
+  EXPECT_EQ(Do({"destroy", At("f@tue")}), "destroyed " + At("f@tue") + "\n");
+  EXPECT_EQ(Run({"destroy", At("f@tue")}).status, kFailed);
+  EXPECT_EQ(Do({"list", "-H", At("f")}).substr(0, kept.size() - 1),
+            kept.substr(0, kept.size() - 1));
+  EXPECT_EQ(Do({"check", volume_}).substr(0, volume_.size()), volume_);
+}
+
+TEST_F(VolumeCommands, TreesAreSnapshottedAsOne) {
+  Do({"create", volume_});
+  Do({"tree", "create", At("t")});
+  Fill("/t/x", 0, 1, 'a');
+  Do({"snapshot", At("t@mon")});
+  Do({"snapshot", At("@all")});
+  Fill("/t/x", 0, 1, 'b');
+  EXPECT_EQ(FirstLetter("/t@mon/x"), 'a');
+  EXPECT_EQ(Json({"stat", At("t@mon")})["type"], "tree");
+  EXPECT_EQ(Json({"stat", At("@all")})["name"], At("@all"));
+  Do({"clone", At("t@mon"), At("u")});
+  EXPECT_EQ(FirstLetter("/u/x"), 'a');
+  Do({"rollback", At("t@mon")});
+  EXPECT_EQ(FirstLetter("/t/x"), 'a');
+  EXPECT_EQ(Json({"list", At("")})["snapshots"].size(), 3u);
+  EXPECT_EQ(Json({"list", At("t")})["snapshots"].size(), 2u);
+}
+
+TEST_F(VolumeCommands, ExclusiveIsWhatDestroyingFrees) {
+  Do({"create", volume_});
+  Fill("/f", 0, 64, 'a');
+  Do({"snapshot", At("f@mon")});
+  EXPECT_LT(Json({"stat", At("f@mon")})["exclusive"], 64 * 4096);
+  Fill("/f", 3, 5, 'b');
+  const nlohmann::json snapshot = Json({"stat", At("f@mon")});
+  EXPECT_GE(snapshot["exclusive"], 5 * 4096);
+  EXPECT_LT(snapshot["exclusive"], 10 * 4096);
+  EXPECT_GE(snapshot["referenced"], 64 * 4096);
+  EXPECT_EQ(Json({"list", "--space", At("")})["snapshots"][0]["exclusive"], snapshot["exclusive"]);
+
+  // Each look at the space folds what is pending, so that what is used is exact.
+  const auto used = [this] {
+    auto volume = Volume::Open(volume_);
+    EXPECT_TRUE(volume->Stat("/f", {.space = true}).ok());
+    return volume->Space().used_bytes;
+  };
+  const uint64_t before = used();
+  Do({"destroy", At("f@mon")});
+  EXPECT_EQ(Json({"stat", At("f")})["snapshots"], 0);
+  EXPECT_NEAR(static_cast<double>(before - used()), snapshot["exclusive"].get<double>(), 4 * 4096);
+}
+
+TEST_F(VolumeCommands, RemovedFileKeepsItsSnapshots) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  Do({"snapshot", At("f@mon")});
+  {
+    auto volume = Volume::Open(volume_);
+    ASSERT_TRUE(volume->Remove("/f").ok());
+  }
+  const nlohmann::json list = Json({"list", At("")})["snapshots"];
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0]["name"], At("f@mon"));
+  EXPECT_EQ(list[0]["removed"], true);
+  Do({"clone", At("f@mon"), At("back")});
+  EXPECT_EQ(FirstLetter("/back"), 'a');
+  Do({"destroy", At("f@mon")});
+  EXPECT_EQ(Do({"list", At("")}), "no snapshots\n");
+}
+
+TEST_F(VolumeCommands, VolumeInUseIsRefusedWithItsHolderAndAWayOut) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  auto holder = Volume::Open(volume_);
+  ASSERT_TRUE(holder.ok()) << holder.status();
+  const Ran ran = Run({"snapshot", At("f@mon")});
+  EXPECT_EQ(ran.status, kFailed);
+  EXPECT_THAT(ran.err, HasSubstr(volume_));
+  EXPECT_THAT(ran.err, HasSubstr(std::to_string(getpid())));
+  EXPECT_THAT(ran.err, HasSubstr("use a path in its mount"));
+}
+
+TEST_F(VolumeCommands, WhatIsNoVolumeIsRefused) {
+  const std::string path = directory_ / "text";
+  ASSERT_EQ(Run({"list", path + ":/"}).status, kFailed);
+  const int descriptor = open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+  ASSERT_EQ(write(descriptor, "hello", 5), 5);
+  close(descriptor);
+  const Ran ran = Run({"check", path});
+  EXPECT_EQ(ran.status, kFailed);
+  EXPECT_THAT(ran.err, HasSubstr(path));
+}
+
+TEST_F(VolumeCommands, PathOutsideOfAnyCowIsRefusedWithAWayOut) {
+  const Ran ran = Run({"snapshot", directory_ / "x@mon"});
+  EXPECT_EQ(ran.status, kFailed);
+  EXPECT_THAT(ran.err, HasSubstr("mount the volume with cowfs, or write VOLUME:/path"));
+}
+
+TEST_F(VolumeCommands, FeaturesNamesEachWithItsUse) {
+  EXPECT_NE(Do({"features"}), "");
+  const nlohmann::json features = Json({"features"})["features"];
+  ASSERT_FALSE(features.empty());
+  for (const auto& feature : features) {
+    EXPECT_TRUE(feature["available"].is_boolean());
+    EXPECT_NE(feature["name"], "");
+    EXPECT_NE(feature["used"], "");
+  }
+}
+
+// Exit status of the built cowctl, with its standard output at `output`.
+int Process(const std::vector<std::string>& arguments, const char* output) {
+  std::vector<char*> argv = {const_cast<char*>("cowctl")};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT, 0644);
+  posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  pid_t child = -1;
+  const int error = posix_spawn(&child, COWCTL, &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  EXPECT_EQ(error, 0);
+  if (error != 0) return -1;
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(VolumeCommands, ProcessExitsWith0Or1Or2) {
+  EXPECT_EQ(Process({"create", volume_}, "/dev/null"), kDone);
+  EXPECT_EQ(Process({"create", volume_}, "/dev/null"), kFailed);
+  EXPECT_EQ(Process({"creat", volume_}, "/dev/null"), kUsage);
+  EXPECT_EQ(Process({"--help"}, "/dev/null"), kDone);
+}
+
+TEST_F(VolumeCommands, ResultThatCannotBeWrittenIsAFailure) {
+  EXPECT_EQ(Process({"create", volume_}, "/dev/full"), kFailed);
+}
+
+}  // namespace
+}  // namespace cow::ctl

@@ -1,0 +1,28 @@
+// The command that makes a volume.
+#include "cow/base/status.h"
+#include "cow/volume.h"
+#include "tools/cowctl/commands.h"
+#include "tools/cowctl/entry.h"
+
+namespace cow::ctl {
+
+absl::StatusOr<int> Create(const Arguments& arguments, const Environment& environment) {
+  const std::string& path = arguments.operands[0];
+  const Format& format = arguments.format;
+  absl::StatusOr<Volume> volume =
+      Volume::Open(path, {.create = true, .exclusive = true, .max_bytes = arguments.size});
+  if (!volume.ok()) return Annotate(volume.status(), path);
+  if (absl::Status durable = volume->Sync(); !durable.ok()) return Annotate(durable, path);
+  if (format.json) {
+    PrintJson({{"volume", path}, {"size", arguments.size}}, environment.out);
+  } else if (format.script) {
+    environment.out << Escaped(path) << '\n';
+  } else {
+    environment.out << "created volume " << Escaped(path);
+    if (arguments.size > 0) environment.out << " of " << Bytes(arguments.size, format.exact);
+    environment.out << '\n';
+  }
+  return kDone;
+}
+
+}  // namespace cow::ctl

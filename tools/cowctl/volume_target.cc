@@ -1,0 +1,193 @@
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
+#include "cow/base/types.h"
+#include "cow/volume.h"
+#include "tools/cowctl/target.h"
+
+namespace cow::ctl {
+namespace {
+
+using control::Command;
+using control::Reply;
+using control::Request;
+
+// As the library writes paths: with a slash in front.
+std::string Absolute(std::string_view path) { return "/" + std::string(path); }
+
+std::string Relative(std::string_view path) {
+  while (path.starts_with('/')) path.remove_prefix(1);
+  return std::string(path);
+}
+
+int64_t Nanoseconds(std::chrono::system_clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+}
+
+control::Kind KindOf(Kind kind) {
+  switch (kind) {
+    case Kind::kFile:
+      return control::Kind::kFile;
+    case Kind::kDirectory:
+      return control::Kind::kDirectory;
+    case Kind::kTree:
+      return control::Kind::kTree;
+    case Kind::kLink:
+      return control::Kind::kLink;
+    case Kind::kOther:
+      return control::Kind::kOther;
+  }
+  return control::Kind::kOther;
+}
+
+control::Entry EntryOf(const Entry& entry) {
+  return {.path = Relative(entry.path),
+          .name = entry.snapshot,
+          .kind = KindOf(entry.kind),
+          .removed = entry.removed,
+          .has_space = entry.space.has_value(),
+          .size = entry.size,
+          .created_ns = Nanoseconds(entry.created),
+          .referenced = entry.space ? entry.space->referenced_bytes : 0,
+          .exclusive = entry.space ? entry.space->exclusive_bytes : 0,
+          .snapshots = entry.snapshots};
+}
+
+control::Entry EntryOf(const Snapshot& snapshot) {
+  return {.path = Relative(snapshot.path()),
+          .name = snapshot.name(),
+          .kind = snapshot.is_tree() ? control::Kind::kTree : control::Kind::kFile,
+          .size = snapshot.size(),
+          .created_ns = Nanoseconds(snapshot.time())};
+}
+
+class VolumeTarget : public Target {
+ public:
+  VolumeTarget(std::string name, Volume volume)
+      : name_(std::move(name)), volume_(std::move(volume)) {}
+
+  absl::StatusOr<Reply> Execute(const Request& request) override {
+    Reply reply;
+    if (request.command == Command::kList) {
+      COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
+                           volume_.ListSnapshots(Absolute(request.path),
+                                                 {.recursive = true, .space = request.space}));
+      for (const Entry& entry : entries) reply.entries.push_back(EntryOf(entry));
+      return reply;
+    }
+    COW_ASSIGN_OR_RETURN(control::Entry entry, ExecuteOne(request));
+    // What a command says it did survives a crash from here on.
+    if (request.command != Command::kStat) COW_RETURN_IF_ERROR(volume_.Sync());
+    reply.entries.push_back(std::move(entry));
+    return reply;
+  }
+
+  absl::StatusOr<CheckOutcome> Check(
+      const std::function<void(uint64_t, uint64_t)>& progress) override {
+    COW_ASSIGN_OR_RETURN(CheckResult result, volume_.Check([&](uint64_t done, uint64_t all) {
+      progress(done / kPageSize, all / kPageSize);
+    }));
+    CheckOutcome outcome{.damages = {}, .frames = result.checked_bytes / kPageSize};
+    for (Damage& damage : result.damages) {
+      outcome.damages.push_back({.where = std::move(damage.where), .what = std::move(damage.what)});
+    }
+    return outcome;
+  }
+
+  std::string NameOf(std::string_view path) const override { return name_ + ":" + Absolute(path); }
+
+  absl::StatusOr<std::string> Inside(std::string_view argument) const override {
+    std::string_view volume;
+    std::string_view path;
+    if (!SplitVolume(argument, volume, path) || volume != name_) {
+      return MakeError(absl::StatusCode::kInvalidArgument, EXDEV,
+                       absl::StrCat(std::string(argument), ": not of the form ", name_, ":/path"));
+    }
+    while (path.ends_with('/')) path.remove_suffix(1);
+    return Relative(path);
+  }
+
+ private:
+  absl::StatusOr<control::Entry> ExecuteOne(const Request& request) {
+    const std::string path = Absolute(request.path);
+    switch (request.command) {
+      case Command::kSnapshot:
+        return TakeSnapshot(path, request.name);
+      case Command::kClone:
+        return Clone(path, Absolute(request.target));
+      case Command::kRollBack: {
+        COW_ASSIGN_OR_RETURN(const Snapshot snapshot, volume_.OpenSnapshot(path, request.name));
+        COW_ASSIGN_OR_RETURN(const Snapshot kept, volume_.RollBack(snapshot));
+        return EntryOf(kept);
+      }
+      case Command::kRename: {
+        COW_ASSIGN_OR_RETURN(Snapshot snapshot, volume_.OpenSnapshot(path, request.name));
+        COW_RETURN_IF_ERROR(snapshot.Rename(request.target));
+        return EntryOf(snapshot);
+      }
+      case Command::kDestroy: {
+        COW_ASSIGN_OR_RETURN(Snapshot snapshot, volume_.OpenSnapshot(path, request.name));
+        control::Entry entry = EntryOf(snapshot);
+        COW_RETURN_IF_ERROR(snapshot.Destroy());
+        return entry;
+      }
+      case Command::kStat:
+        return StatOf(path, true);
+      case Command::kCreateTree:
+        COW_RETURN_IF_ERROR(volume_.CreateTree(path).status());
+        return StatOf(path, false);
+      default:
+        return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP, "not for a volume");
+    }
+  }
+
+  absl::StatusOr<control::Entry> StatOf(const std::string& path, bool space) {
+    COW_ASSIGN_OR_RETURN(const Entry entry, volume_.Stat(path, {.space = space}));
+    return EntryOf(entry);
+  }
+
+  absl::StatusOr<bool> IsTree(const std::string& path) {
+    COW_ASSIGN_OR_RETURN(const Entry entry, volume_.Stat(path));
+    // Of a plain directory the library says, as of a tree, what is to be done.
+    return entry.kind == Kind::kTree || entry.kind == Kind::kDirectory;
+  }
+
+  absl::StatusOr<control::Entry> TakeSnapshot(const std::string& path, const std::string& name) {
+    COW_ASSIGN_OR_RETURN(const bool is_tree, IsTree(path));
+    if (is_tree) {
+      COW_ASSIGN_OR_RETURN(Tree tree, volume_.OpenTree(path));
+      COW_ASSIGN_OR_RETURN(const Snapshot snapshot, tree.TakeSnapshot(name));
+      return EntryOf(snapshot);
+    }
+    COW_ASSIGN_OR_RETURN(File file, volume_.OpenFile(path));
+    COW_ASSIGN_OR_RETURN(const Snapshot snapshot, file.TakeSnapshot(name));
+    return EntryOf(snapshot);
+  }
+
+  absl::StatusOr<control::Entry> Clone(const std::string& source, const std::string& target) {
+    COW_ASSIGN_OR_RETURN(const bool is_tree, IsTree(source));
+    if (is_tree) {
+      COW_ASSIGN_OR_RETURN(const Tree tree, volume_.OpenTree(source));
+      COW_RETURN_IF_ERROR(volume_.CloneTree(tree, target).status());
+    } else {
+      COW_ASSIGN_OR_RETURN(const File file, volume_.OpenFile(source));
+      COW_RETURN_IF_ERROR(volume_.Clone(file, target).status());
+    }
+    return StatOf(target, false);
+  }
+
+  const std::string name_;
+  Volume volume_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bool write) {
+  COW_ASSIGN_OR_RETURN(Volume opened, Volume::Open(volume, {.read_only = !write}));
+  return std::make_unique<VolumeTarget>(volume, std::move(opened));
+}
+
+}  // namespace cow::ctl
