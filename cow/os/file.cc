@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -75,6 +76,7 @@ class HostFile final : public File {
   absl::Status Punch(uint64_t offset, uint64_t length) override;
   absl::StatusOr<uint64_t> Size() const override;
   absl::Status Resize(uint64_t size) override;
+  absl::StatusOr<uint64_t> HostFreeBytes() const override;
   absl::StatusOr<uint64_t> AllocatedBytes() const override;
   absl::StatusOr<bool> TryLock(uint64_t byte, LockKind kind) override;
   absl::Status Unlock(uint64_t byte) override;
@@ -267,6 +269,16 @@ absl::Status HostFile::Resize(uint64_t size) {
   const int result =
       RetryInterrupted([&] { return ftruncate(descriptor_.get(), static_cast<off_t>(size)); });
   return result == 0 ? absl::OkStatus() : error(errno);
+}
+
+absl::StatusOr<uint64_t> HostFile::HostFreeBytes() const {
+  if (kind_ == Kind::kBlockDevice) return uint64_t{0};
+  struct statvfs info;
+  if (fstatvfs(descriptor_.get(), &info) != 0) return Error(errno, "statvfs");
+  if (info.f_blocks > 0) return info.f_bavail * info.f_frsize;
+  // A file in memory is bounded by the memory that is free.
+  return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) *
+         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 absl::StatusOr<uint64_t> HostFile::AllocatedBytes() const {

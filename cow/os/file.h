@@ -51,6 +51,8 @@ class File {
 
   virtual absl::StatusOr<uint64_t> Size() const = 0;
   virtual absl::Status Resize(uint64_t size) = 0;
+  // Bytes that the host has free for this file; 0 where it cannot be told.
+  virtual absl::StatusOr<uint64_t> HostFreeBytes() const { return uint64_t{0}; }
   // Bytes the host spends on the file.
   virtual absl::StatusOr<uint64_t> AllocatedBytes() const = 0;
 

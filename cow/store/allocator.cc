@@ -50,7 +50,7 @@ absl::Status Allocator::Reserve(uint64_t frames, bool use_reserve) {
   const uint64_t needed = reserved_ + frames + ReserveFrames();
   if (ready_total_ < needed) {
     absl::Status made = MakeReady(needed - ready_total_);
-    const bool enough = use_reserve && ready_total_ >= reserved_ + frames;
+    const bool enough = use_reserve && ready_total_ >= reserved_ + frames + kCommitFrames;
     if (!made.ok() && !enough) return made;
   }
   reserved_ += frames;

@@ -185,6 +185,7 @@ absl::StatusOr<CheckResult> Store::Check(const std::function<void(uint64_t, uint
     COW_RETURN_IF_ERROR(core.Commit());
   }
   absl::MutexLock gate(&core.gate_);
+  if (core.read_only_) COW_RETURN_IF_ERROR(core.LoadForCheck());
   COW_RETURN_IF_ERROR(core.Seal());
   COW_RETURN_IF_ERROR(core.WriteSealed());
   // What is pending is folded: in memory only, where the volume is open for reading.
@@ -230,6 +231,7 @@ absl::StatusOr<uint64_t> Store::ExclusiveBytes(const Object& object) {
   Core& core = *core_;
   if (!core.read_only_) COW_RETURN_IF_ERROR(core.Settle());
   absl::MutexLock gate(&core.gate_);
+  if (core.read_only_) COW_RETURN_IF_ERROR(core.LoadForCheck());
   COW_RETURN_IF_ERROR(core.Seal());
   while (true) {
     COW_ASSIGN_OR_RETURN(uint64_t left, core.Fold(UINT64_MAX));

@@ -44,6 +44,7 @@ class Core {
   // open.cc
   absl::Status Format(const CreateOptions& create);
   absl::Status Load();
+  absl::Status LoadForCheck();
   void Start(Store* store);
   void Stop();
 
@@ -73,6 +74,8 @@ class Core {
   // Children of a node or leaf of records.
   absl::StatusOr<std::vector<format::Entry>> Children(const format::Entry& entry);
   uint64_t PendingItems();
+  // The log has so many items for the next commit to write that it should come soon.
+  bool LogsAreLong();
   uint64_t DeferredFrames();
 
   // commit.cc
@@ -157,6 +160,8 @@ class Core {
   absl::StatusOr<format::Superblock> ReadSuperblock();
   absl::StatusOr<format::Superblock> PinForReading();
   absl::Status LockForWriting();
+  absl::Status LoadLogs(const format::Superblock& superblock);
+  absl::Status RepairSuperblock(const format::Superblock& superblock);
 };
 
 }  // namespace cow::store

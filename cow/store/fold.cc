@@ -185,6 +185,17 @@ absl::StatusOr<uint64_t> Core::ReleaseFreed() {
   return released;
 }
 
+bool Core::LogsAreLong() {
+  // A commit writes its logs to frames that nobody can reserve; where little is free, there are
+  // few.
+  constexpr uint64_t kLong = 512;
+  constexpr uint64_t kLongWhenTight = 8;
+  constexpr uint64_t kTight = 8192;
+  const bool tight = allocator_.ready_frames() < kTight && max_frames_ != 0;
+  absl::MutexLock lock(&log_mu_);
+  return count_log_.FramesToPlan() > (tight ? kLongWhenTight : kLong);
+}
+
 uint64_t Core::PendingItems() {
   absl::MutexLock lock(&fold_mu_);
   absl::MutexLock log_lock(&log_mu_);

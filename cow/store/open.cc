@@ -106,7 +106,6 @@ absl::Status Core::Format(const CreateOptions& create) {
 absl::StatusOr<format::Superblock> Core::ReadSuperblock() {
   absl::Status error;
   std::optional<format::Superblock> newest;
-  std::array<std::array<bool, 2>, 2> good = {};
   std::array<std::optional<format::Superblock>, 2> of_slot;
   for (int slot : {0, 1}) {
     for (int copy : {0, 1}) {
@@ -122,7 +121,6 @@ absl::StatusOr<format::Superblock> Core::ReadSuperblock() {
         }
         continue;
       }
-      good[slot][copy] = true;
       if (!of_slot[slot].has_value() || of_slot[slot]->generation < read->generation) {
         of_slot[slot] = *read;
       }
@@ -193,19 +191,8 @@ absl::Status Core::Load() {
   trees_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.trees);
   catalog_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.catalog);
   orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
-  std::vector<FrameNumber> log_frames;
-  {
-    absl::MutexLock lock(&fold_mu_);
-    absl::MutexLock log_lock(&log_mu_);
-    COW_RETURN_IF_ERROR(count_log_.Load(*file_, s.count_log));
-    COW_RETURN_IF_ERROR(free_log_.Load(*file_, s.free_log));
-    reaped_ = s.reaped;
-    log_frames = count_log_.Frames();
-    const std::vector<FrameNumber> more = free_log_.Frames();
-    log_frames.insert(log_frames.end(), more.begin(), more.end());
-  }
-  allocator_.Load(s.counts, s.total_frames, s.used_frames, s.max_frames, log_frames);
   if (read_only_) return absl::OkStatus();
+  COW_RETURN_IF_ERROR(LoadLogs(s));
   // Objects that were removed while open are closed now.
   for (ObjectNumber at(0);;) {
     COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> orphan, orphans_->NextObject(at));
@@ -214,12 +201,46 @@ absl::Status Core::Load() {
     closed_orphans_.push_back(*orphan);
     at = *orphan + 1;
   }
-  // A copy of the superblock that rotted is made good from the other one.
-  const int slot = durable_slot_;
-  durable_slot_ = 1 - slot;
-  absl::Status repaired = WriteSuperblock(s);
-  durable_slot_ = slot;
-  return repaired;
+  return RepairSuperblock(s);
+}
+
+absl::Status Core::RepairSuperblock(const format::Superblock& superblock) {
+  // Only a copy that is not what it should be is written: the other one stays whatever happens.
+  for (int copy : {0, 1}) {
+    const FrameNumber frame = format::SuperblockFrame(durable_slot_, copy);
+    std::array<std::byte, kPageSize> bytes;
+    COW_RETURN_IF_ERROR(file_->Read(OffsetOf(frame), bytes));
+    absl::StatusOr<format::Superblock> read = format::DecodeSuperblock(bytes, frame);
+    if (read.ok() && read->generation == superblock.generation) continue;
+    return file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Core::LoadLogs(const format::Superblock& superblock) {
+  absl::MutexLock lock(&fold_mu_);
+  absl::MutexLock log_lock(&log_mu_);
+  COW_RETURN_IF_ERROR(count_log_.Load(*file_, superblock.count_log));
+  COW_RETURN_IF_ERROR(free_log_.Load(*file_, superblock.free_log));
+  reaped_ = superblock.reaped;
+  std::vector<FrameNumber> frames = count_log_.Frames();
+  const std::vector<FrameNumber> more = free_log_.Frames();
+  frames.insert(frames.end(), more.begin(), more.end());
+  allocator_.Load(superblock.counts, superblock.total_frames, superblock.used_frames,
+                  superblock.max_frames, frames);
+  return absl::OkStatus();
+}
+
+absl::Status Core::LoadForCheck() {
+  // Counts and logs are not pinned; a check looks at them while nobody writes.
+  COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kShared));
+  if (!locked) return LockForWriting();
+  COW_ASSIGN_OR_RETURN(format::Superblock superblock, ReadSuperblock());
+  if (superblock.generation.value() != durable_.load()) {
+    return MakeError(absl::StatusCode::kUnavailable, EAGAIN,
+                     file_->name() + ": written since it was opened; open it again to check it");
+  }
+  return LoadLogs(superblock);
 }
 
 void Core::Start(Store* store) {

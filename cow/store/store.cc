@@ -42,7 +42,9 @@ Transaction::~Transaction() ABSL_NO_THREAD_SAFETY_ANALYSIS {
 
 absl::Status Store::ReserveFrames(uint64_t frames, bool use_reserve) {
   COW_RETURN_IF_ERROR(core_->CheckWritable());
-  if (core_->nodes_.unwritten() > kMostUnwritten) COW_RETURN_IF_ERROR(core_->Commit());
+  if (core_->nodes_.unwritten() > kMostUnwritten || core_->LogsAreLong()) {
+    COW_RETURN_IF_ERROR(core_->Commit());
+  }
   absl::Status reserved = core_->allocator_.Reserve(frames, use_reserve);
   // What is still to be counted, or waits for a commit, may be what is lacking.
   constexpr int kRounds = 64;
@@ -110,6 +112,12 @@ Space Store::space() const {
   space.total_frames = limit == format::kMaxFrame ? core_->allocator_.total_frames() : limit;
   space.used_frames = core_->allocator_.used_frames();
   space.available_frames = core_->allocator_.available_frames();
+  if (limit == format::kMaxFrame) {
+    // Without a limit of its own the volume can grow into what the host has.
+    const uint64_t host_bytes = core_->file_->HostFreeBytes().value_or(0);
+    space.total_frames += host_bytes / kPageSize;
+    space.available_frames += host_bytes / kPageSize;
+  }
   space.pending_items = core_->PendingItems();
   space.deferred_frames = core_->DeferredFrames();
   return space;

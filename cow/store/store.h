@@ -285,7 +285,9 @@ class Store {
   absl::Status Settle();
 
   // Bytes that would be free if `object` (a version or a head) were removed: frames that nothing
-  // else refers to. Settles first. Cost: the frames counted.
+  // else refers to. Settles first. Cost: the frames counted. In a store that was opened for
+  // reading, this and Check need that nobody writes the volume: kUnavailable (EBUSY, EAGAIN)
+  // otherwise; and they keep writers out until the Store is destroyed.
   absl::StatusOr<uint64_t> ExclusiveBytes(const Object& object);
 
   // Reads every frame in use and compares checksums, and every count with a full recount. Writers
