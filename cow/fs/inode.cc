@@ -1,120 +1,81 @@
 #include "cow/fs/inode.h"
 
-#include <sys/stat.h>
-
-#include <array>
 #include <cerrno>
-#include <cstring>
 
-#include "cow/base/status.h"
-#include "cow/base/types.h"
+#include "cow/fs/bytes.h"
 
 namespace cow::fs {
 namespace {
 
-constexpr uint32_t kInodeVersion = 1;
-
-struct RawTime {
-  int64_t seconds;
-  uint32_t nanoseconds;
-  uint32_t reserved;
-};
-
-struct Raw {
-  uint32_t version;
-  uint32_t mode;
-  uint32_t uid;
-  uint32_t gid;
-  uint32_t links;
-  uint32_t reserved;
-  uint64_t device;
-  std::array<RawTime, 5> times;
-  uint64_t parent_tree;
-  uint64_t parent_object;
-  uint64_t xattrs;
-  uint64_t entries;
-  uint64_t buckets;
-  uint64_t next_overflow;
-};
-static_assert(sizeof(Raw) == 160 && sizeof(Raw) <= store::kMaxAttributes);
-
-RawTime ToRaw(const timespec& time) {
-  return {time.tv_sec, static_cast<uint32_t>(time.tv_nsec), 0};
-}
-timespec FromRaw(const RawTime& time) {
-  return {time.seconds, static_cast<long>(time.nanoseconds)};
-}
+constexpr uint8_t kInodeVersion = 1;
+constexpr uint8_t kTreeVersion = 1;
 
 }  // namespace
 
-std::string EncodeInode(const Inode& inode) {
-  Raw raw = {};
-  raw.version = kInodeVersion;
-  raw.mode = inode.mode;
-  raw.uid = inode.uid;
-  raw.gid = inode.gid;
-  raw.links = inode.links;
-  raw.device = inode.device;
-  raw.times = {ToRaw(inode.access_time), ToRaw(inode.modify_time), ToRaw(inode.change_time),
-               ToRaw(inode.birth_time), ToRaw(inode.snapshot_time)};
-  raw.parent_tree = inode.parent_tree;
-  raw.parent_object = inode.parent_object;
-  raw.xattrs = inode.xattrs;
-  raw.entries = inode.entries;
-  raw.buckets = inode.buckets;
-  raw.next_overflow = inode.next_overflow;
-  return std::string(reinterpret_cast<const char*>(&raw), sizeof(raw));
+std::string InodeRecord::Encode() const {
+  ByteWriter out;
+  out.Put(kInodeVersion).Put(static_cast<uint8_t>(type)).Put(uint16_t{0});
+  out.Put(mode).Put(uid).Put(gid).Put(nlink).Put(rdev);
+  out.Put(parent).Put(position).Put(xattrs);
+  out.PutTime(atime).PutTime(mtime).PutTime(ctime).PutTime(btime);
+  out.Put(static_cast<uint8_t>(inline_kind)).Put(uint8_t{0});
+  out.PutString(inlined);
+  return out.Take();
 }
 
-absl::StatusOr<Inode> DecodeInode(std::string_view bytes) {
-  Raw raw;
-  if (bytes.size() != sizeof(raw)) {
-    return MakeError(absl::StatusCode::kDataLoss, EIO, "inode of a length that none has");
+absl::StatusOr<InodeRecord> InodeRecord::Decode(std::string_view bytes) {
+  if (bytes.empty()) {
+    return MakeError(absl::StatusCode::kNotFound, ESTALE,
+                     "the file is gone since its tree was rolled back");
   }
-  std::memcpy(&raw, bytes.data(), sizeof(raw));
-  if (raw.version != kInodeVersion) {
-    return MakeError(absl::StatusCode::kDataLoss, EIO, "inode of an unknown version");
+  ByteReader in(bytes);
+  if (in.Get<uint8_t>() != kInodeVersion) return Malformed("inode of an unknown version");
+  InodeRecord record;
+  const uint8_t type = in.Get<uint8_t>();
+  in.Get<uint16_t>();
+  record.type = static_cast<FileType>(type);
+  record.mode = in.Get<uint32_t>();
+  record.uid = in.Get<uint32_t>();
+  record.gid = in.Get<uint32_t>();
+  record.nlink = in.Get<uint32_t>();
+  record.rdev = in.Get<uint32_t>();
+  record.parent = in.Get<uint64_t>();
+  record.position = in.Get<uint64_t>();
+  record.xattrs = in.Get<uint64_t>();
+  record.atime = in.GetTime();
+  record.mtime = in.GetTime();
+  record.ctime = in.GetTime();
+  record.btime = in.GetTime();
+  const uint8_t inline_kind = in.Get<uint8_t>();
+  in.Get<uint8_t>();
+  record.inline_kind = static_cast<Inline>(inline_kind);
+  record.inlined = std::string(in.GetString());
+  if (!in.ok() || type < 1 || type > static_cast<uint8_t>(FileType::kSocket) || inline_kind > 2 ||
+      (record.mode & ~07777u) != 0) {
+    return Malformed("malformed inode");
   }
-  Inode inode;
-  inode.mode = raw.mode;
-  inode.uid = raw.uid;
-  inode.gid = raw.gid;
-  inode.links = raw.links;
-  inode.device = raw.device;
-  inode.access_time = FromRaw(raw.times[0]);
-  inode.modify_time = FromRaw(raw.times[1]);
-  inode.change_time = FromRaw(raw.times[2]);
-  inode.birth_time = FromRaw(raw.times[3]);
-  inode.snapshot_time = FromRaw(raw.times[4]);
-  inode.parent_tree = raw.parent_tree;
-  inode.parent_object = raw.parent_object;
-  inode.xattrs = raw.xattrs;
-  inode.entries = raw.entries;
-  inode.buckets = raw.buckets;
-  inode.next_overflow = raw.next_overflow;
-  return inode;
+  return record;
 }
 
-Attributes AttributesOf(const Inode& inode, uint64_t size, uint64_t pages) {
-  Attributes attributes;
-  attributes.mode = inode.mode;
-  attributes.uid = inode.uid;
-  attributes.gid = inode.gid;
-  attributes.links = inode.links;
-  attributes.device = inode.device;
-  attributes.size = size;
-  attributes.blocks = pages * (kPageSize / 512);
-  attributes.access_time = inode.access_time;
-  attributes.modify_time = inode.modify_time;
-  attributes.change_time = inode.change_time;
-  attributes.birth_time = inode.birth_time;
-  return attributes;
+std::string TreeRecord::Encode() const {
+  ByteWriter out;
+  out.Put(kTreeVersion).Put(uint8_t{0}).Put(uint16_t{0});
+  out.Put(parent_tree).Put(parent).Put(position).PutTime(created);
+  return out.Take();
 }
 
-timespec Now() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return now;
+absl::StatusOr<TreeRecord> TreeRecord::Decode(std::string_view bytes) {
+  ByteReader in(bytes);
+  if (in.Get<uint8_t>() != kTreeVersion) return Malformed("tree record of an unknown version");
+  in.Get<uint8_t>();
+  in.Get<uint16_t>();
+  TreeRecord record;
+  record.parent_tree = in.Get<uint64_t>();
+  record.parent = in.Get<uint64_t>();
+  record.position = in.Get<uint64_t>();
+  record.created = in.GetTime();
+  if (!in.ok()) return Malformed("malformed tree record");
+  return record;
 }
 
 }  // namespace cow::fs

@@ -28,7 +28,8 @@ class Pagemap {
 
   // Appends the pages of a registered range that were written since they were last protected, or
   // that were written and never protected, and protects them, page by page in one step: a write is
-  // in this answer or in the next one. Unpopulated pages and pages only read are not in it.
+  // in this answer or in the next one. Unpopulated pages and pages only read are not in it. A page
+  // that was under migration when it was taken can be named once more: its protection gets lost.
   // On an error, what was appended was protected.
   absl::Status TakeWritten(std::span<std::byte> range, MemoryRuns& written) const;
 

@@ -17,6 +17,7 @@ constexpr uint64_t kNodeRun = 64;           // frames set aside for nodes at a t
 constexpr uint64_t kSmallestGrowth = 256;   // 1 MiB
 constexpr uint64_t kLargestGrowth = 16384;  // 64 MiB
 constexpr uint64_t kWarmFrames = 4096;      // 16 MiB are never given back
+constexpr uint64_t kCommitFrames = 32;      // of the reserve, for the logs of a commit alone
 
 }  // namespace
 

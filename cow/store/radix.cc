@@ -162,7 +162,16 @@ absl::Status Radix::ClearBelow(Entry& slot, uint8_t level, uint64_t first, uint6
     if (child.empty()) continue;
     COW_RETURN_IF_ERROR(ClearBelow(child, level - 1, first + i * span, begin, end, mu, reserved));
   }
-  return absl::OkStatus();
+  // A node without children goes too.
+  for (const Entry& child : node->content.entries) {
+    if (!child.empty()) return absl::OkStatus();
+  }
+  const Entry unused = slot;
+  {
+    absl::MutexLock lock(&mu);
+    slot = Entry();
+  }
+  return Drop(unused);
 }
 
 absl::Status Radix::Drop(const Entry& entry) {

@@ -97,7 +97,11 @@ absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Open(ObjectNumber numbe
   const ReaderSlots::Hold hold = core.readers_.Enter(core.generation());
   absl::MutexLock lock(&mu);
   if (auto it = open.find(number); it != open.end()) {
-    if (auto object = it->second.lock(); object != nullptr) return object;
+    if (auto object = it->second.lock(); object != nullptr) {
+      absl::ReaderMutexLock object_lock(&object->state_mu);
+      if (!object->gone) return object;
+      return MakeError(absl::StatusCode::kNotFound, ENOENT, "no object has this number");
+    }
     open.erase(it);
   }
   COW_ASSIGN_OR_RETURN(Record record, ReadRecord(number));
@@ -139,17 +143,19 @@ absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Create(uint64_t& reserv
     return MakeError(absl::StatusCode::kFailedPrecondition, EROFS, "a snapshot cannot be written");
   }
   COW_RETURN_IF_ERROR(core.CheckWritable());
-  ObjectNumber number;
+  record.flags |= format::kRecordUsed;
+  std::shared_ptr<ObjectState> object;
   {
     absl::MutexLock lock(&mu);
-    number = ObjectNumber(next_object++);
+    object = std::make_shared<ObjectState>(core, shared_from_this(), ObjectNumber(next_object++),
+                                           record);
+    open[object->number] = object;
   }
-  record.flags |= format::kRecordUsed;
-  auto object = std::make_shared<ObjectState>(core, shared_from_this(), number, record);
-  COW_RETURN_IF_ERROR(Touch(reserved, object, number));
+  absl::Status touched = Touch(reserved, object, object->number);
+  if (touched.ok()) return object;
   absl::MutexLock lock(&mu);
-  open[number] = object;
-  return object;
+  open.erase(object->number);
+  return touched;
 }
 
 absl::Status TableState::Remove(uint64_t& reserved, const std::shared_ptr<ObjectState>& object,
@@ -171,6 +177,7 @@ absl::Status TableState::Remove(uint64_t& reserved, const std::shared_ptr<Object
   {
     absl::MutexLock lock(&orphans.mu);
     orphan_number = ObjectNumber(orphans.next_object++);
+    orphans.open[orphan_number] = object;
   }
   // Both records are made writable before either changes.
   COW_RETURN_IF_ERROR(Touch(reserved, object, old_number));
@@ -181,6 +188,7 @@ absl::Status TableState::Remove(uint64_t& reserved, const std::shared_ptr<Object
     leaf->content.records[old_number.value() % kRecordsPerLeaf] = Record();
     open.erase(old_number);
     dirty.erase(object);
+    COW_RETURN_IF_ERROR(DropLeafIfUnused(reserved, old_number, *leaf));
     // The table stays among the dirty ones: its leaf changed.
   }
   absl::MutexLock lock(&object->state_mu);
@@ -188,6 +196,21 @@ absl::Status TableState::Remove(uint64_t& reserved, const std::shared_ptr<Object
   object->record_number = orphan_number;
   object->orphan = true;
   return absl::OkStatus();
+}
+
+// Numbers are never used again: a leaf whose records were all removed has done its work.
+absl::Status TableState::DropLeafIfUnused(uint64_t& reserved, ObjectNumber number,
+                                          const Node& leaf) {
+  const uint64_t unit = number.value() / kRecordsPerLeaf;
+  if (next_object <= (unit + 1) * kRecordsPerLeaf) return absl::OkStatus();
+  for (uint64_t slot = 0; slot < kRecordsPerLeaf; ++slot) {
+    if (leaf.content.records[slot].used()) return absl::OkStatus();
+    // An object may be open whose record is written only when the generation advances.
+    auto it = open.find(ObjectNumber(unit * kRecordsPerLeaf + slot));
+    if (it != open.end() && !it->second.expired()) return absl::OkStatus();
+  }
+  absl::Mutex unshared;
+  return radix.Clear(root, unit, unit + 1, unshared, reserved);
 }
 
 absl::Status TableState::Erase(uint64_t& reserved, ObjectNumber number) {
@@ -198,6 +221,8 @@ absl::Status TableState::Erase(uint64_t& reserved, ObjectNumber number) {
     if (!record.used()) return absl::OkStatus();
     COW_ASSIGN_OR_RETURN(NodePointer leaf, MutableLeafOf(reserved, number));
     leaf->content.records[number.value() % kRecordsPerLeaf] = Record();
+    open.erase(number);
+    COW_RETURN_IF_ERROR(DropLeafIfUnused(reserved, number, *leaf));
     absl::MutexLock dirty_lock(&core.dirty_mu_);
     core.dirty_tables_.insert(shared_from_this());
     core.changed_ = true;
@@ -218,7 +243,11 @@ absl::StatusOr<std::optional<ObjectNumber>> TableState::NextObject(ObjectNumber 
       if (leaf->content.records[at % kRecordsPerLeaf].used()) return ObjectNumber(at);
       // A new object has its record written when the generation advances.
       auto it = open.find(ObjectNumber(at));
-      if (it != open.end() && !it->second.expired()) return ObjectNumber(at);
+      if (it == open.end()) continue;
+      if (auto object = it->second.lock(); object != nullptr) {
+        absl::ReaderMutexLock object_lock(&object->state_mu);
+        if (!object->gone) return ObjectNumber(at);
+      }
     }
   }
 }

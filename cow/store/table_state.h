@@ -26,6 +26,8 @@ class TableState : public std::enable_shared_from_this<TableState> {
   // Takes a record out for good and gives up its root.
   absl::Status Erase(uint64_t& reserved, ObjectNumber number);
 
+  absl::Status DropLeafIfUnused(uint64_t& reserved, ObjectNumber number, const Node& leaf)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::StatusOr<std::optional<ObjectNumber>> NextObject(ObjectNumber number);
   absl::StatusOr<format::Record> ReadRecord(ObjectNumber number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // The leaf of `number`'s record, to be changed in this generation.

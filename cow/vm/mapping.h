@@ -133,7 +133,8 @@ class Mapping {
   // ascending order, and returns the first error. A page handed to the sink holds at least all
   // that was written to it before the call. What is written meanwhile is dirty again, whether or
   // not it was in time for this seal; for writers that are quiet during the call a seal is one
-  // instant. A page written with what it held already may be handed out or not.
+  // instant. A page written with what it held already may be handed out or not; and a page that was
+  // written once may come again unchanged, if the kernel was moving it in memory at the last seal.
   // After an error the pages not published stay dirty, for the next seal.
   // kFailedPrecondition unless access() is kWrite. `sink` must not call Seal.
   absl::Status Seal(Sink& sink);

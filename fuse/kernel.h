@@ -1,0 +1,54 @@
+// What the server tells the kernel on its own account: write out, drop what you keep.
+//
+// Invariant: everything here makes the kernel send requests, or wait for locks that it holds while
+// requests are under way. So it is called from tasks (tasks.h) only, with no lock held.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+
+struct fuse_session;
+
+namespace cow::fuse {
+
+class Kernel {
+ public:
+  explicit Kernel(std::string mountpoint) : mountpoint_(std::move(mountpoint)) {}
+
+  // Before the first request; `device` is st_dev of the mount.
+  void SetSession(fuse_session* session) { session_ = session; }
+
+  // Every store made before the call to a shared map of these nodes is with the server when this
+  // returns. Keeps what is cached where it may open files of the mount, evicts it elsewhere.
+  void WriteOut(const std::vector<uint64_t>& nodes);
+  // As WriteOut of one node, always by eviction; takes no lock of the inode, so it may run while a
+  // request that holds one waits for it.
+  void WriteOutAndEvict(uint64_t node);
+  // The kernel asks again for content and attributes of a node.
+  void DropContent(uint64_t node);
+  // The kernel asks again for the attributes.
+  void DropAttributes(uint64_t node);
+  // The kernel asks again for an entry of a directory, found or not found.
+  void DropEntry(uint64_t directory, std::string_view name);
+
+  // Whether the thread `caller` is in WriteOut: its fsync asks for no commit.
+  bool IsWritingOut(pid_t caller) const;
+
+ private:
+  int OpenMount() const;
+
+  const std::string mountpoint_;
+  fuse_session* session_ = nullptr;
+  mutable absl::Mutex lock_;
+  absl::flat_hash_set<pid_t> writing_out_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace cow::fuse

@@ -1,0 +1,187 @@
+#include "tests/store/crash.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace cow::test {
+
+using store::OpenOptions;
+using store::Store;
+
+namespace {
+
+constexpr OpenOptions kQuiet = {.commit_seconds = 0};
+
+std::string Text(const absl::Status& status) { return status.ToString(); }
+
+}  // namespace
+
+CrashOptions CrashRun::OptionsFor(uint64_t seed) {
+  CrashOptions options;
+  // In turn: growing, full, larger writes, few and small files.
+  switch (seed % 4) {
+    case 0:
+      break;
+    case 1:
+      options.create.max_bytes = 4 << 20;
+      options.steps = 110;
+      break;
+    case 2:
+      options.workload.max_write = 200 * 1024;
+      options.workload.max_size = 600 * 1024;
+      options.steps = 40;
+      break;
+    default:
+      options.workload.max_write = 9000;
+      options.workload.max_size = 30000;
+      options.steps = 150;
+      break;
+  }
+  options.create.data_checksums = seed % 8 != 4;
+  return options;
+}
+
+CrashRun::CrashRun(uint64_t seed, const CrashOptions& options)
+    : seed_(seed), options_(options), nested_(false) {
+  recording_->lose_flush = options.lose_flush;
+  boundaries_.push_back({0, World()});
+  auto store = Store::Create(std::make_unique<RecordingFile>(std::make_shared<Disk>(), recording_),
+                             options.create, kQuiet);
+  if (!store.ok()) {
+    failure_ = "create: " + Text(store.status());
+    return;
+  }
+  Record(*std::move(store), World());
+}
+
+CrashRun::CrashRun(uint64_t seed, const CrashOptions& options, Image disk, World world)
+    : seed_(seed), options_(options), nested_(true) {
+  boundaries_.push_back({0, world});
+  acknowledged_.push_back({0, 0});
+  auto store = Store::Open(
+      std::make_unique<RecordingFile>(std::make_shared<Disk>(std::move(disk)), recording_), kQuiet);
+  if (!store.ok()) {
+    failure_ = "open: " + Text(store.status());
+    return;
+  }
+  Record(*std::move(store), std::move(world));
+}
+
+void CrashRun::Record(std::unique_ptr<Store> store, World world) {
+  Workload workload(options_.workload, seed_);
+  workload.Attach(store.get(), std::move(world));
+  Random random(seed_ ^ 0x5eed);
+  Acknowledge();
+  for (uint64_t step = 0; step < options_.steps && failure_.empty(); ++step) {
+    absl::Status status = workload.Step();
+    boundaries_.push_back({recording_->events.size(), workload.world()});
+    if (status.ok() && random.OneIn(5)) {
+      status = random.OneIn(6) ? store->Settle() : store->Commit();
+      if (status.ok()) Acknowledge();
+    }
+    if (!status.ok()) failure_ = absl::StrCat("step ", step, ": ", Text(status));
+  }
+  if (failure_.empty()) {
+    absl::Status status = workload.Verify();
+    if (!status.ok()) failure_ = "before any crash: " + Text(status);
+  }
+  refused_ = workload.refused();
+  history_ = workload.history();
+  workload.Detach();
+  if (!failure_.empty()) absl::StrAppend(&failure_, "\n", history_);
+  store.reset();  // commits once more
+  crash_ = std::make_unique<CrashDisk>(*recording_);
+}
+
+void CrashRun::Advance(uint64_t point) { crash_->Advance(point / kVariants); }
+
+bool CrashRun::Redundant(uint64_t point) {
+  Advance(point);
+  return point % kVariants != 0 && crash_->unflushed() == 0;
+}
+
+// Finds the state among those that a crash at `position` may leave, the newest first.
+std::string CrashRun::CheckState(Store& store, size_t position, World* found) const {
+  absl::StatusOr<World> got = ReadWorld(store);
+  if (!got.ok()) return "reading: " + Text(got.status());
+  size_t oldest = 0;
+  for (const Acknowledged& one : acknowledged_) {
+    if (one.position <= position) oldest = one.boundary;
+  }
+  size_t newest = oldest;
+  while (newest + 1 < boundaries_.size() && boundaries_[newest + 1].position <= position) ++newest;
+  for (size_t i = newest + 1; i-- > oldest;) {
+    if (boundaries_[i].world == *got) {
+      *found = boundaries_[i].world;
+      return "";
+    }
+  }
+  return absl::StrFormat(
+      "the state is none of those after transactions %d (acknowledged) to %d; against the former: "
+      "%s; against the latter: %s",
+      oldest, newest, Difference(boundaries_[oldest].world, *got),
+      Difference(boundaries_[newest].world, *got));
+}
+
+std::string CrashRun::Check(uint64_t point, const std::function<void(Image&)>& damage) {
+  Advance(point);
+  const size_t position = point / kVariants;
+  Random random(seed_ * 0x9e3779b97f4a7c15 + point);
+  Image image = crash_->Make(point % kVariants, random);
+  if (damage) damage(image);
+  auto disk = std::make_shared<Disk>(image);
+  auto store = Store::Open(std::make_unique<MemoryFile>(disk), kQuiet);
+  const bool made = !acknowledged_.empty() && acknowledged_.front().position <= position;
+  if (!store.ok()) return made ? "open: " + Text(store.status()) : "";
+  World world;
+  if (std::string wrong = CheckState(**store, position, &world); !wrong.empty()) {
+    return wrong + "\n" + history_;
+  }
+  if (std::string damages = Damages(**store); !damages.empty()) {
+    return "check: " + damages + "\n" + history_;
+  }
+  // Checking changes nothing, and the volume goes on.
+  if (nested_ || !random.OneIn(16)) return "";
+  store->reset();
+  return GoOn(std::move(image), std::move(world), random.Next());
+}
+
+// Works on after the crash, is crashed again, and at last gives all space back.
+std::string CrashRun::GoOn(Image disk, World world, uint64_t seed) const {
+  CrashOptions options = options_;
+  options.steps = 12;
+  options.lose_flush = nullptr;
+  CrashRun again(seed, options, disk, world);
+  if (!again.failure().empty()) return "after the crash: " + again.failure() + "\n" + history_;
+  Random random(seed);
+  uint64_t point = 0;
+  for (int i = 0; i < 6 && point < again.points(); ++i) {
+    if (std::string wrong = again.Check(point); !wrong.empty()) {
+      return absl::StrCat("a second crash, at ", point, ": ", wrong, "\n", history_);
+    }
+    point += random.Below(again.points() / 4) + 1;
+  }
+  auto store =
+      Store::Open(std::make_unique<MemoryFile>(std::make_shared<Disk>(std::move(disk))), kQuiet);
+  if (!store.ok()) return "open once more: " + Text(store.status());
+  Workload workload(options_.workload, seed);
+  workload.Attach(store->get(), std::move(world));
+  absl::Status removed = workload.RemoveAll();
+  if (removed.ok()) removed = (*store)->Settle();
+  if (!removed.ok()) return "removing all: " + Text(removed);
+  if (std::string damages = Damages(**store); !damages.empty()) {
+    return "after removing all: " + damages;
+  }
+  const store::Space space = (*store)->space();
+  const uint64_t most = 40;  // nodes of tables
+  if (space.used_frames > most || space.pending_items > 0 || space.deferred_frames > 0) {
+    return absl::StrFormat("after removing all: %d frames used, %d pending, %d deferred",
+                           space.used_frames, space.pending_items, space.deferred_frames);
+  }
+  return "";
+}
+
+}  // namespace cow::test

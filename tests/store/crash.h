@@ -1,0 +1,82 @@
+// Crashes: a workload is recorded, and after any prefix of what it did to the disk, with any part
+// of what was not flushed, the volume must open, be clean, and hold what was acknowledged.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cow/store/store.h"
+#include "tests/store/model.h"
+#include "tests/store/recording_file.h"
+#include "tests/store/workload.h"
+
+namespace cow::test {
+
+struct CrashOptions {
+  store::CreateOptions create;
+  WorkloadOptions workload;
+  uint64_t steps = 60;
+  // Given to the recording, to prove that the harness notices.
+  std::function<bool(size_t flush)> lose_flush;
+};
+
+// A workload that was recorded, and what held when.
+class CrashRun {
+ public:
+  // Options and workload follow from the seed.
+  explicit CrashRun(uint64_t seed) : CrashRun(seed, OptionsFor(seed)) {}
+  CrashRun(uint64_t seed, const CrashOptions& options);
+  // Goes on with what is on `disk`, which holds `world`.
+  CrashRun(uint64_t seed, const CrashOptions& options, Image disk, World world);
+
+  static CrashOptions OptionsFor(uint64_t seed);
+
+  // Why recording failed; empty when it did not.
+  const std::string& failure() const { return failure_; }
+  // Crash points are numbered [0, points()).
+  uint64_t points() const { return (recording_->events.size() + 1) * kVariants; }
+  // Crashes there; what is wrong, or empty. Only forward: `point` is not below the last one.
+  // `damage`, where given, changes the disk before it is opened.
+  std::string Check(uint64_t point, const std::function<void(Image&)>& damage = nullptr);
+  // That a crash there leaves nothing new to look at: nothing is unflushed.
+  bool Redundant(uint64_t point);
+
+  uint64_t refused() const { return refused_; }
+  const Recording& recording() const { return *recording_; }
+
+  static constexpr uint64_t kVariants = 5;
+
+ private:
+  struct Boundary {
+    size_t position;  // events before it
+    World world;
+  };
+  struct Acknowledged {
+    size_t position;
+    size_t boundary;
+  };
+
+  void Record(std::unique_ptr<store::Store> store, World world);
+  void Acknowledge() {
+    acknowledged_.push_back({recording_->events.size(), boundaries_.size() - 1});
+  }
+  std::string CheckState(store::Store& store, size_t position, World* found) const;
+  std::string GoOn(Image disk, World world, uint64_t seed) const;
+  void Advance(uint64_t point);
+
+  const uint64_t seed_;
+  const CrashOptions options_;
+  const bool nested_;
+  const std::shared_ptr<Recording> recording_ = std::make_shared<Recording>();
+  std::vector<Boundary> boundaries_;
+  std::vector<Acknowledged> acknowledged_;
+  std::string failure_;
+  std::string history_;
+  uint64_t refused_ = 0;
+  std::unique_ptr<CrashDisk> crash_;
+};
+
+}  // namespace cow::test

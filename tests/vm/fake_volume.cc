@@ -1,0 +1,72 @@
+#include "tests/vm/fake_volume.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "cow/base/status.h"
+#include "gtest/gtest.h"
+
+namespace cow::vm {
+
+std::vector<std::byte> PageOfBytes(uint64_t seed) {
+  std::vector<std::byte> bytes(kPageSize);
+  for (size_t i = 0; i < kPageSize; i += sizeof(seed)) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    std::memcpy(bytes.data() + i, &seed, sizeof(seed));
+  }
+  return bytes;
+}
+
+FrameNumber FakeVolume::Write(std::span<const std::byte> bytes, bool apart) {
+  if (apart) ++next_frame_;
+  const FrameNumber frame(next_frame_++);
+  std::vector<std::byte> whole(kPageSize);
+  std::copy(bytes.begin(), bytes.end(), whole.begin());
+  EXPECT_TRUE(file_->Write(OffsetOf(frame), whole).ok());
+  return frame;
+}
+
+std::vector<std::byte> FakeVolume::Read(const PageTable& version, PageNumber page) {
+  std::vector<std::byte> bytes(kPageSize);
+  const auto found = version.find(page);
+  if (found != version.end()) {
+    EXPECT_TRUE(file_->Read(OffsetOf(found->second), bytes).ok());
+  }
+  return bytes;
+}
+
+absl::StatusOr<std::vector<Extent>> FakeSource::Extents(PageNumber begin, PageNumber end) {
+  std::vector<Extent> extents;
+  for (auto at = version_.lower_bound(begin); at != version_.end() && at->first < end; ++at) {
+    if (!extents.empty() && extents.back().page + extents.back().count == at->first &&
+        extents.back().frame + extents.back().count == at->second) {
+      ++extents.back().count;
+    } else {
+      extents.push_back({at->first, at->second, 1});
+    }
+  }
+  return extents;
+}
+
+absl::Status FakeSink::Publish(PageNumber page, std::span<const std::byte> bytes) {
+  COW_RETURN_IF_ERROR(before(page));
+  last_bytes = bytes.size();
+  for (; !bytes.empty(); ++page) {
+    const size_t count = std::min<size_t>(kPageSize, bytes.size());
+    const std::vector<std::byte> old = volume_.Read(head, page);
+    if (!ever_published_.insert(page).second &&
+        std::equal(old.begin(), old.begin() + static_cast<std::ptrdiff_t>(count), bytes.begin())) {
+      ++unchanged_;
+    } else {
+      published_.push_back(page.value());
+    }
+    head[page] = volume_.Write(bytes.first(count));
+    bytes = bytes.subspan(count);
+  }
+  return absl::OkStatus();
+}
+
+std::vector<uint64_t> FakeSink::TakePublished() { return std::exchange(published_, {}); }
+
+}  // namespace cow::vm
