@@ -81,7 +81,7 @@ TEST_P(SealRaceTest, BesideWritersLosesNoWriteAndLetsNoneIntoAnOlderVersion) {
   }
   Seal();
   Writers writers(mapping_->bytes(), kWritten, test::Seed(7));
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < 15; ++round) {
     writers.AwaitWrites(300);
     std::vector<uint64_t> before(kWritten);
     std::vector<uint64_t> after(kWritten);

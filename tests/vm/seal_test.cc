@@ -193,7 +193,7 @@ TEST_P(SealTest, AgreesWithAModel) {
   std::mt19937_64 random(test::Seed(20240607));
   std::vector<std::byte> model(mapping_->bytes().begin(), mapping_->bytes().end());
   std::set<uint64_t> written;  // since a seal last published the page
-  for (int step = 0; step < 600; ++step) {
+  for (int step = 0; step < 300; ++step) {
     if (const uint64_t choice = random() % 10; choice < 8) {
       const uint64_t offset = random() % kSize;
       const uint64_t length = std::min(1 + random() % 10000, kSize - offset);
