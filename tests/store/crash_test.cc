@@ -111,20 +111,21 @@ TEST(CrashHarnessTest, NoticesThatTheFlushAfterTheSuperblockIsLost) {
 TEST(CrashHarnessTest, NoticesALostSuperblock) {
   CrashRun run(11);
   ASSERT_EQ(run.failure(), "");
-  const uint64_t last = run.points() - CrashRun::kVariants;
-  // Both copies of each slot in turn: one of them is the newest.
   uint64_t wrong = 0;
-  for (int slot : {0, 1}) {
-    wrong += !run.Check(last,
-                        [&](Image& image) {
-                          for (int copy : {0, 1}) {
-                            image.Punch(OffsetOf(format::SuperblockFrame(slot, copy)) + 512, 512);
-                            image.Punch(OffsetOf(format::SuperblockFrame(slot, copy)), 512);
-                          }
-                        })
-                  .empty();
+  for (uint64_t point = 0; point < run.points(); point += CrashRun::kVariants) {
+    // Both copies of each slot in turn: one of them is the newest, and the other is older.
+    for (int slot : {0, 1}) {
+      wrong += !run.Check(point,
+                          [&](Image& image) {
+                            for (int copy : {0, 1}) {
+                              image.Punch(OffsetOf(format::SuperblockFrame(slot, copy)) + 512, 512);
+                              image.Punch(OffsetOf(format::SuperblockFrame(slot, copy)), 512);
+                            }
+                          })
+                    .empty();
+    }
   }
-  EXPECT_EQ(wrong, 1u);
+  EXPECT_GT(wrong, 10u);
 }
 
 TEST(CrashHarnessTest, NoticesALostWrite) {
