@@ -201,19 +201,23 @@ absl::Status Core::FreeOrphans() {
 
 absl::Status Core::Settle() {
   constexpr uint64_t kFoldAtOnce = 1 << 18;
-  uint64_t last_deferred = UINT64_MAX;
-  while (true) {
+  // A frame is freed by one commit and released by the next: done, or held by a pin, after two
+  // rounds in which nothing was folded and nothing released.
+  constexpr int kIdleRounds = 2;
+  for (int idle = 0; idle < kIdleRounds && (DeferredFrames() > 0 || PendingItems() > 0 ||
+                                            changed_.load() || HasClosedOrphans());) {
+    const uint64_t before = progress_.load();
     COW_RETURN_IF_ERROR(Fold(kFoldAtOnce).status());
+    changed_ = true;
     COW_RETURN_IF_ERROR(Commit());
-    const uint64_t deferred = DeferredFrames();
-    if (PendingItems() == 0 && !changed_.load() && (deferred == 0 || deferred == last_deferred)) {
-      break;
-    }
-    last_deferred = deferred;
-    // What was freed is released by the commit after the one that freed it.
-    if (deferred > 0) changed_ = true;
+    idle = progress_.load() == before ? idle + 1 : 0;
   }
   return allocator_.Trim();
+}
+
+bool Core::HasClosedOrphans() {
+  absl::MutexLock lock(&dirty_mu_);
+  return !closed_orphans_.empty();
 }
 
 void Core::Background() {

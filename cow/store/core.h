@@ -83,6 +83,7 @@ class Core {
   absl::Status CommitOnce();
   absl::Status Settle();
   absl::Status FreeOrphans();
+  bool HasClosedOrphans();
   void Background();
 
   // Constant after construction.
@@ -109,6 +110,8 @@ class Core {
   int durable_slot_ = 1;  // of the superblock; changed only by who commits
   // Something happened since the last commit that a commit would make durable.
   std::atomic<bool> changed_ = false;
+  // Items folded and frames released since the volume was opened.
+  std::atomic<uint64_t> progress_ = 0;
 
   std::shared_ptr<TableState> trees_;
   std::shared_ptr<TableState> catalog_;

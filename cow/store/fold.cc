@@ -134,6 +134,7 @@ absl::StatusOr<uint64_t> Core::Fold(uint64_t items) {
       if (!count_log_.empty()) entry = count_log_.front().entry;
     }
     changed_ = true;
+    ++progress_;
     // Whole trees wait at the end of the log while enough of them are being reaped.
     const bool wait = entry.operation() == CountOperation::kDrop && entry.has_children() &&
                       reaped_.size() >= format::kMaxReaped / 2;
@@ -179,6 +180,7 @@ absl::StatusOr<uint64_t> Core::ReleaseFreed() {
     }
     free_log_.PopFront();
     ++released;
+    ++progress_;
   }
   if (rotate || pins.empty()) rotate_free_log_at_ = pins.empty() ? 0 : 2 * rotated;
   if (released + rotated > 0) changed_ = true;
