@@ -84,8 +84,7 @@ class EachVolume : public testing::TestWithParam<bool> {
 
 }  // namespace cow
 
-#define COW_EACH_VOLUME(suite)                                            \
-  INSTANTIATE_TEST_SUITE_P(Volumes, suite, testing::Bool(),               \
-                           [](const testing::TestParamInfo<bool>& info) { \
-                             return info.param ? "InMemory" : "OnFile";   \
-                           })
+#define COW_EACH_VOLUME(suite)         \
+  INSTANTIATE_TEST_SUITE_P(            \
+      Volumes, suite, testing::Bool(), \
+      [](const testing::TestParamInfo<bool>& info) { return info.param ? "InMemory" : "OnFile"; })
