@@ -8,21 +8,16 @@
 #include <cstring>
 
 #include "absl/cleanup/cleanup.h"
-#include "fuse/nodes.h"
 
 namespace cow::fuse {
 namespace {
 
 // How the kernel's FUSE client names an inode to open_by_handle_at: node number and generation.
 constexpr int kInodeAndGeneration = 0x81;
-struct NodeHandle {
-  file_handle header;
-  uint32_t words[3];
-};
 
 // A descriptor of a node that the kernel has in its cache; -1 where that cannot be had.
 int OpenNode(int mount, uint64_t node) {
-  alignas(NodeHandle) char bytes[sizeof(file_handle) + 3 * sizeof(uint32_t)] = {};
+  alignas(file_handle) char bytes[sizeof(file_handle) + 3 * sizeof(uint32_t)] = {};
   const uint32_t words[3] = {static_cast<uint32_t>(node >> 32), static_cast<uint32_t>(node), 0};
   auto* handle = reinterpret_cast<file_handle*>(bytes);
   handle->handle_bytes = sizeof(words);
@@ -36,9 +31,8 @@ int OpenNode(int mount, uint64_t node) {
 int Kernel::OpenMount() const {
   const int mount = open(mountpoint_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   struct stat info;
-  // Something else may be mounted there by now. Whether it is ours, only the process behind it can
-  // tell; two cowfs stacked upon one another are told apart by the handle they do not know.
-  if (mount >= 0 && (fstat(mount, &info) != 0 || info.st_ino != kRootNumber)) {
+  // Something else may be mounted there by now.
+  if (mount >= 0 && (fstat(mount, &info) != 0 || info.st_dev != device_)) {
     close(mount);
     return -1;
   }

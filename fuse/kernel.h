@@ -24,7 +24,10 @@ class Kernel {
   explicit Kernel(std::string mountpoint) : mountpoint_(std::move(mountpoint)) {}
 
   // Before the first request; `device` is st_dev of the mount.
-  void SetSession(fuse_session* session) { session_ = session; }
+  void SetSession(fuse_session* session, dev_t device) {
+    session_ = session;
+    device_ = device;
+  }
 
   // Every store made before the call to a shared map of these nodes is with the server when this
   // returns. Keeps what is cached where it may open files of the mount, evicts it elsewhere.
@@ -39,6 +42,10 @@ class Kernel {
   // The kernel asks again for an entry of a directory, found or not found.
   void DropEntry(uint64_t directory, std::string_view name);
 
+  // What the kernel gave and what it is told, "NAME: what is used", for control requests.
+  std::vector<std::string> Features() const { return features_; }
+  void SetFeatures(std::vector<std::string> features) { features_ = std::move(features); }
+
   // Whether the thread `caller` is in WriteOut: its fsync asks for no commit.
   bool IsWritingOut(pid_t caller) const;
 
@@ -47,6 +54,8 @@ class Kernel {
 
   const std::string mountpoint_;
   fuse_session* session_ = nullptr;
+  dev_t device_ = 0;
+  std::vector<std::string> features_;
   mutable absl::Mutex lock_;
   absl::flat_hash_set<pid_t> writing_out_ ABSL_GUARDED_BY(lock_);
 };

@@ -15,8 +15,8 @@ namespace cow::fuse {
 
 class Launcher {
  public:
-  // In the background, the calling process is left behind: in it this returns nullopt-like through
-  // exit_code(), in the child it returns with no exit code. With `foreground` nothing is forked.
+  // Forks, unless `foreground`. The child returns at once and serves; the process that was started
+  // returns after the child's verdict, with an exit code.
   static absl::StatusOr<Launcher> Start(bool foreground);
 
   Launcher(Launcher&& other) noexcept;

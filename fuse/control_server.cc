@@ -1,0 +1,357 @@
+#include "fuse/control_server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cow/base/status.h"
+
+namespace cow::fuse {
+namespace {
+
+using control::Command;
+using control::Entry;
+using control::Kind;
+using control::Reply;
+
+int64_t Nanoseconds(const timespec& time) {
+  return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+Entry EntryOf(const fs::SnapshotInfo& snapshot) {
+  return {.path = snapshot.path,
+          .name = snapshot.name,
+          .kind = snapshot.of_tree ? Kind::kTree : Kind::kFile,
+          .removed = snapshot.removed,
+          .size = snapshot.size,
+          .created_ns = Nanoseconds(snapshot.created)};
+}
+
+Kind KindOf(const fs::Attributes& attributes) {
+  switch (attributes.type) {
+    case fs::FileType::kRegular:
+      return Kind::kFile;
+    case fs::FileType::kDirectory:
+      return attributes.tree_root ? Kind::kTree : Kind::kDirectory;
+    case fs::FileType::kSymlink:
+      return Kind::kLink;
+    default:
+      return Kind::kOther;
+  }
+}
+
+bool HasVersions(const fs::Attributes& attributes) {
+  return attributes.tree_root || attributes.type == fs::FileType::kRegular;
+}
+
+// Whether `path` is `top` or below it.
+bool IsUnder(const std::string& path, const std::string& top) {
+  return top.empty() || path == top || (path.starts_with(top) && path[top.size()] == '/');
+}
+
+std::string Trimmed(std::string path) {
+  while (path.ends_with('/')) path.pop_back();
+  path.erase(0, path.find_first_not_of('/'));
+  return path;
+}
+
+}  // namespace
+
+Reply ControlServer::Execute(const Request& request, const Caller& caller) {
+  Reply reply;
+  switch (request.command) {
+    case Command::kPing:
+      reply.info = Ping();
+      return reply;
+    case Command::kList:
+      return List(request, caller);
+    case Command::kStartCheck:
+    case Command::kPollCheck:
+      return Check(request, caller);
+    default:
+      break;
+  }
+  absl::StatusOr<Entry> entry = ExecuteOne(request, caller);
+  reply.status = entry.status();
+  if (entry.ok()) reply.Add(*std::move(entry));
+  return reply;
+}
+
+absl::StatusOr<Entry> ControlServer::ExecuteOne(const Request& request, const Caller& caller) {
+  switch (request.command) {
+    case Command::kSnapshot:
+      return TakeSnapshot(request, caller);
+    case Command::kClone:
+      return Clone(request, caller);
+    case Command::kRollBack:
+      return RollBack(request, caller);
+    case Command::kRename:
+      return Rename(request, caller);
+    case Command::kDestroy:
+      return Destroy(request, caller);
+    case Command::kStat:
+      return Stat(request, caller);
+    case Command::kCreateTree:
+      return CreateTree(request, caller);
+    default:
+      return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
+                       "this cowfs does not know the command");
+  }
+}
+
+control::Info ControlServer::Ping() const {
+  const fs::VolumeSpace space = fs_.StatFs();
+  const auto uuid = fs_.store().uuid();
+  std::string text;
+  for (size_t i = 0; i < uuid.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text.push_back('-');
+    absl::StrAppend(&text, absl::Hex(uuid[i], absl::kZeroPad2));
+  }
+  return {.volume = volume_,
+          .uuid = text,
+          .process = static_cast<uint64_t>(getpid()),
+          .total_bytes = space.total_bytes,
+          .used_bytes = space.used_bytes,
+          .available_bytes = space.available_bytes,
+          .features = kernel_.Features()};
+}
+
+void ControlServer::WriteOut(fs::NodeId head, bool of_tree) {
+  kernel_.WriteOut(nodes_.Select(
+      true, [&](const fs::NodeId& id) { return of_tree ? id.tree == head.tree : id == head; }));
+}
+
+absl::StatusOr<Entry> ControlServer::TakeSnapshot(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const fs::Node node, Walk(fs_, caller, request.path));
+  COW_RETURN_IF_ERROR(CheckOwner(caller, node.attributes));
+  WriteOut(node.id, node.attributes.tree_root);
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, fs_.TakeSnapshot(node.id, request.name));
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return EntryOf(snapshot);
+}
+
+absl::StatusOr<fs::Attributes> ControlServer::OwnerAttributes(const fs::SnapshotInfo& snapshot) {
+  return fs_.GetAttributes(snapshot.removed ? snapshot.node : snapshot.owner);
+}
+
+absl::StatusOr<fs::SnapshotInfo> ControlServer::Owned(const Request& request,
+                                                      const Caller& caller) {
+  // The directory that it is in must be open to the caller; the file itself may be gone.
+  const std::string path = Trimmed(request.path);
+  const size_t slash = path.rfind('/');
+  if (slash != std::string::npos) {
+    COW_ASSIGN_OR_RETURN(const fs::Node directory, Walk(fs_, caller, path.substr(0, slash)));
+    COW_RETURN_IF_ERROR(CheckRights(caller, directory.attributes, kExecute));
+  }
+  COW_ASSIGN_OR_RETURN(fs::SnapshotInfo snapshot, fs_.FindSnapshot(path, request.name));
+  COW_ASSIGN_OR_RETURN(const fs::Attributes owner, OwnerAttributes(snapshot));
+  COW_RETURN_IF_ERROR(CheckOwner(caller, owner));
+  return snapshot;
+}
+
+absl::StatusOr<Entry> ControlServer::RollBack(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, Owned(request, caller));
+  WriteOut(snapshot.owner, snapshot.of_tree);
+  Names names;
+  if (snapshot.of_tree) names = KnownNames(snapshot.owner.tree);
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo kept, fs_.RollBack(snapshot.number));
+  if (snapshot.of_tree) {
+    DropNames(names);
+    DropNames(KnownNames(snapshot.owner.tree));
+  }
+  for (const uint64_t number : nodes_.Select(false, [&](const fs::NodeId& id) {
+         return snapshot.of_tree ? id.tree == snapshot.owner.tree : id == snapshot.owner;
+       })) {
+    kernel_.DropContent(number);
+  }
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return EntryOf(kept);
+}
+
+ControlServer::Names ControlServer::KnownNames(uint64_t tree) {
+  Names names;
+  for (const uint64_t number :
+       nodes_.Select(false, [&](const fs::NodeId& id) { return id.tree == tree; })) {
+    const std::optional<fs::NodeId> id = nodes_.Find(number);
+    if (!id) continue;
+    const absl::StatusOr<fs::Attributes> attributes = fs_.GetAttributes(*id);
+    if (!attributes.ok() || attributes->type != fs::FileType::kDirectory) continue;
+    // A directory that cannot be read has no names to be dropped either.
+    fs_.ReadDirectory(*id, 0,
+                      [&](const fs::DirectoryEntry& entry) {
+                        names.emplace_back(number, entry.name);
+                        return true;
+                      })
+        .IgnoreError();
+  }
+  return names;
+}
+
+void ControlServer::DropNames(const Names& names) {
+  for (const auto& [directory, name] : names) kernel_.DropEntry(directory, name);
+}
+
+void ControlServer::ShowNew(fs::NodeId directory, const std::string& name) {
+  const uint64_t number = nodes_.NumberOf(directory);
+  if (number == 0) return;
+  kernel_.DropEntry(number, name);
+  kernel_.DropContent(number);
+}
+
+absl::StatusOr<Entry> ControlServer::Rename(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, Owned(request, caller));
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo renamed,
+                       fs_.RenameSnapshot(snapshot.number, request.target));
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return EntryOf(renamed);
+}
+
+absl::StatusOr<Entry> ControlServer::Destroy(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, Owned(request, caller));
+  COW_RETURN_IF_ERROR(fs_.DestroySnapshot(snapshot.number));
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return EntryOf(snapshot);
+}
+
+absl::StatusOr<Entry> ControlServer::Clone(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const fs::Node source, Walk(fs_, caller, request.path));
+  const unsigned needed = source.attributes.tree_root ? kRead | kExecute : kRead;
+  COW_RETURN_IF_ERROR(CheckRights(caller, source.attributes, needed));
+  COW_ASSIGN_OR_RETURN(const auto target, WalkToNew(fs_, caller, request.target));
+  const auto& [directory, name] = target;
+  if (!source.id.in_snapshot()) WriteOut(source.id, source.attributes.tree_root);
+  COW_ASSIGN_OR_RETURN(const fs::Node clone, fs_.Clone(source.id, directory.id, name));
+  // What is made belongs to who makes it.
+  if (caller.uid != 0 && clone.attributes.uid != caller.uid) {
+    using Change = fs::AttributeChange;
+    COW_RETURN_IF_ERROR(
+        fs_.SetAttributes(clone.id, {.fields = Change::kUid | Change::kGid | Change::kMode,
+                                     .mode = clone.attributes.mode & 0777,
+                                     .uid = caller.uid,
+                                     .gid = caller.gid})
+            .status());
+  }
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  ShowNew(directory.id, name);
+  return HeadEntry(Trimmed(request.target), clone);
+}
+
+absl::StatusOr<Entry> ControlServer::CreateTree(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const auto target, WalkToNew(fs_, caller, request.path));
+  const auto& [directory, name] = target;
+  COW_ASSIGN_OR_RETURN(
+      const fs::Node tree,
+      fs_.CreateTree(
+          directory.id, name,
+          {.type = fs::FileType::kDirectory, .mode = 0755, .uid = caller.uid, .gid = caller.gid}));
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  ShowNew(directory.id, name);
+  return HeadEntry(Trimmed(request.path), tree);
+}
+
+absl::StatusOr<Entry> ControlServer::HeadEntry(const std::string& path, const fs::Node& node) {
+  Entry entry = {.path = path,
+                 .kind = KindOf(node.attributes),
+                 .size = node.attributes.type == fs::FileType::kRegular ? node.attributes.size : 0,
+                 .created_ns = Nanoseconds(node.attributes.btime)};
+  if (HasVersions(node.attributes) && !node.id.in_snapshot()) {
+    COW_ASSIGN_OR_RETURN(entry.snapshots, fs_.CountSnapshots(node.id));
+  }
+  return entry;
+}
+
+absl::Status ControlServer::AddSpace(fs::NodeId id, Entry& entry) {
+  COW_ASSIGN_OR_RETURN(const fs::SpaceInfo space, fs_.SpaceOf(id));
+  entry.has_space = true;
+  entry.referenced = space.referenced;
+  entry.exclusive = space.exclusive;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Entry> ControlServer::Stat(const Request& request, const Caller& caller) {
+  COW_ASSIGN_OR_RETURN(const fs::Node node, Walk(fs_, caller, request.path));
+  Entry entry;
+  bool counted = HasVersions(node.attributes);
+  if (node.id.in_snapshot()) {
+    COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, fs_.GetSnapshot(node.id.snapshot()));
+    counted = snapshot.node == node.id;
+    if (counted) {
+      entry = EntryOf(snapshot);
+    } else {
+      COW_ASSIGN_OR_RETURN(entry, HeadEntry(Trimmed(request.path), node));
+    }
+  } else {
+    COW_ASSIGN_OR_RETURN(entry, HeadEntry(Trimmed(request.path), node));
+    if (counted) WriteOut(node.id, node.attributes.tree_root);
+  }
+  if (counted) COW_RETURN_IF_ERROR(AddSpace(node.id, entry));
+  return entry;
+}
+
+Reply ControlServer::List(const Request& request, const Caller& caller) {
+  Reply reply;
+  const std::string top = Trimmed(request.path);
+  absl::StatusOr<std::vector<fs::SnapshotInfo>> all = fs_.ListSnapshots();
+  const absl::StatusOr<fs::Node> head = Walk(fs_, caller, top);
+  if (!all.ok()) reply.status = all.status();
+  if (!head.ok() && ErrnoOf(head.status()) != ENOENT) reply.status = head.status();
+  if (!reply.status.ok()) return reply;
+
+  std::erase_if(*all, [&](const fs::SnapshotInfo& snapshot) {
+    return !IsUnder(snapshot.path, top) ||
+           (snapshot.removed && snapshot.path.empty() && !top.empty());
+  });
+  if (all->empty() && !head.ok()) reply.status = head.status();
+  // By path, oldest first; so the cursor is a place in that order, kept as the number of the
+  // snapshot that comes next.
+  std::sort(all->begin(), all->end(), [](const auto& a, const auto& b) {
+    return std::tie(a.path, a.number) < std::tie(b.path, b.number);
+  });
+  auto next = all->begin();
+  if (request.cursor != 0) {
+    next = std::find_if(all->begin(), all->end(), [&](const fs::SnapshotInfo& snapshot) {
+      return snapshot.number == request.cursor;
+    });
+    if (next == all->end()) {
+      reply.status = MakeError(absl::StatusCode::kAborted, EAGAIN,
+                               "snapshots were destroyed meanwhile; list again");
+    }
+  }
+  for (; next != all->end() && reply.status.ok(); ++next) {
+    const absl::StatusOr<fs::Attributes> owner = OwnerAttributes(*next);
+    // Destroyed meanwhile, or not theirs.
+    if (!owner.ok() || !CheckOwner(caller, *owner).ok()) continue;
+    Entry entry = EntryOf(*next);
+    if (request.space) {
+      const absl::Status counted = AddSpace(next->node, entry);
+      if (!counted.ok() && ErrnoOf(counted) == ENOENT) continue;
+      reply.status = counted;
+    }
+    if (!reply.Add(std::move(entry))) {
+      reply.next = next->number;
+      break;
+    }
+  }
+  return reply;
+}
+
+Reply ControlServer::Check(const Request& request, const Caller& caller) {
+  Reply reply;
+  const absl::StatusOr<fs::Attributes> root = fs_.GetAttributes(fs::kRoot);
+  reply.status = root.ok() ? CheckOwner(caller, *root) : root.status();
+  if (!reply.status.ok()) return reply;
+  if (request.command == Command::kPollCheck) {
+    return checker_.Poll(request.check_id, request.cursor);
+  }
+  const absl::StatusOr<control::CheckState> state = checker_.Start();
+  reply.status = state.status();
+  if (state.ok()) reply.check = *state;
+  return reply;
+}
+
+}  // namespace cow::fuse

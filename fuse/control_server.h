@@ -1,0 +1,67 @@
+// Executes the requests of cowctl (cow/control) on the mounted filesystem.
+//
+// Every change that an answer speaks of is durable, and no longer hidden by anything that the
+// kernel kept. Before a version is handed out, what was stored to shared maps is written out.
+//
+// Thread safety: Execute may be called from many threads; as it waits for the kernel, only from
+// tasks (tasks.h).
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "cow/control/message.h"
+#include "cow/fs/filesystem.h"
+#include "fuse/checker.h"
+#include "fuse/kernel.h"
+#include "fuse/nodes.h"
+#include "fuse/rights.h"
+#include "fuse/tasks.h"
+
+namespace cow::fuse {
+
+class ControlServer {
+ public:
+  ControlServer(fs::FileSystem& fs, Nodes& nodes, Kernel& kernel, Tasks& tasks, std::string volume)
+      : fs_(fs), nodes_(nodes), kernel_(kernel), checker_(fs, tasks), volume_(std::move(volume)) {}
+
+  control::Reply Execute(const control::Request& request, const Caller& caller);
+
+ private:
+  using Request = control::Request;
+
+  absl::StatusOr<control::Entry> ExecuteOne(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> TakeSnapshot(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> Clone(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> RollBack(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> Rename(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> Destroy(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> CreateTree(const Request& request, const Caller& caller);
+  absl::StatusOr<control::Entry> Stat(const Request& request, const Caller& caller);
+  control::Reply List(const Request& request, const Caller& caller);
+  control::Reply Check(const Request& request, const Caller& caller);
+  control::Info Ping() const;
+
+  // The snapshot that a request names, where the caller owns what it is of.
+  absl::StatusOr<fs::SnapshotInfo> Owned(const Request& request, const Caller& caller);
+  absl::StatusOr<fs::Attributes> OwnerAttributes(const fs::SnapshotInfo& snapshot);
+  absl::StatusOr<control::Entry> HeadEntry(const std::string& path, const fs::Node& node);
+  absl::Status AddSpace(fs::NodeId id, control::Entry& entry);
+
+  // What was stored to shared maps of a file or of the files of a tree is written out.
+  void WriteOut(fs::NodeId head, bool of_tree);
+  // What a tree's directories list, so that the kernel can be told which names are new or gone.
+  using Names = std::vector<std::pair<uint64_t, std::string>>;
+  Names KnownNames(uint64_t tree);
+  void DropNames(const Names& names);
+  // A name that was made without a request of the kernel's.
+  void ShowNew(fs::NodeId directory, const std::string& name);
+
+  fs::FileSystem& fs_;
+  Nodes& nodes_;
+  Kernel& kernel_;
+  Checker checker_;
+  const std::string volume_;
+};
+
+}  // namespace cow::fuse
