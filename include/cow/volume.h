@@ -94,7 +94,8 @@ struct ListOptions {
 // Thread safety: all methods may be called from many threads. Lifetime: files, trees, snapshots and
 // mappings keep the volume open; it is closed, and everything committed, when the last of them and
 // this are gone. Call Sync before where an error matters. One that was moved from may only be
-// assigned or destroyed.
+// assigned or destroyed. A child made by fork(2) must neither use nor destroy handles: it ends with
+// exec(3) or _exit(2).
 class Volume {
  public:
   // Opens the volume in file `path` of the host; one process at a time for writing: kUnavailable
