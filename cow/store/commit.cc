@@ -205,7 +205,7 @@ absl::Status Core::Settle() {
   // rounds in which nothing was folded and nothing released.
   constexpr int kIdleRounds = 2;
   for (int idle = 0; idle < kIdleRounds && (DeferredFrames() > 0 || PendingItems() > 0 ||
-                                            changed_.load() || HasClosedOrphans());) {
+                                            changed_.load() || ClosedOrphans() > 0);) {
     const uint64_t before = progress_.load();
     COW_RETURN_IF_ERROR(Fold(kFoldAtOnce).status());
     changed_ = true;
@@ -215,9 +215,9 @@ absl::Status Core::Settle() {
   return allocator_.Trim();
 }
 
-bool Core::HasClosedOrphans() {
+uint64_t Core::ClosedOrphans() {
   absl::MutexLock lock(&dirty_mu_);
-  return !closed_orphans_.empty();
+  return closed_orphans_.size();
 }
 
 void Core::Background() {

@@ -83,7 +83,7 @@ class Core {
   absl::Status CommitOnce();
   absl::Status Settle();
   absl::Status FreeOrphans();
-  bool HasClosedOrphans();
+  uint64_t ClosedOrphans();
   void Background();
 
   // Constant after construction.
@@ -163,6 +163,9 @@ class Core {
   absl::StatusOr<format::Superblock> ReadSuperblock();
   absl::StatusOr<format::Superblock> PinForReading();
   absl::Status LockForWriting();
+  // The error that names who writes the volume; and naming this process for those that come later.
+  absl::Status InUse();
+  absl::Status NameHolder();
   absl::Status LoadLogs(const format::Superblock& superblock);
   absl::Status RepairSuperblock(const format::Superblock& superblock);
 };

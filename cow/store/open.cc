@@ -18,6 +18,7 @@ namespace cow::store {
 
 namespace {
 
+constexpr size_t kHolderBytes = 64;
 constexpr uint64_t kSmallestVolume = uint64_t{4} << 20;
 
 // "process 4711 (cowfs)".
@@ -59,19 +60,25 @@ Core::~Core() {
 
 absl::Status Core::LockForWriting() {
   COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kExclusive));
-  std::array<char, 64> holder = {};
-  auto bytes = std::as_writable_bytes(std::span(holder));
-  if (locked) {
-    const std::string self = ThisProcess();
-    std::copy_n(self.begin(), std::min(self.size(), holder.size() - 1), holder.begin());
-    return file_->Write(OffsetOf(format::kHolderFrame), bytes);
-  }
-  COW_RETURN_IF_ERROR(file_->Read(OffsetOf(format::kHolderFrame), bytes));
+  return locked ? absl::OkStatus() : InUse();
+}
+
+absl::Status Core::InUse() {
+  std::array<char, kHolderBytes> holder = {};
+  COW_RETURN_IF_ERROR(
+      file_->Read(OffsetOf(format::kHolderFrame), std::as_writable_bytes(std::span(holder))));
   holder.back() = 0;
   return MakeError(absl::StatusCode::kUnavailable, EBUSY,
                    absl::StrCat(file_->name(), ": in use by ",
                                 holder[0] == 0 ? "another process" : holder.data(),
                                 ", which has it open for writing; use its mount, or end it"));
+}
+
+absl::Status Core::NameHolder() {
+  std::array<char, kHolderBytes> holder = {};
+  const std::string self = ThisProcess();
+  std::copy_n(self.begin(), std::min(self.size(), holder.size() - 1), holder.begin());
+  return file_->Write(OffsetOf(format::kHolderFrame), std::as_bytes(std::span(holder)));
 }
 
 absl::Status Core::Format(const CreateOptions& create) {
@@ -88,6 +95,7 @@ absl::Status Core::Format(const CreateOptions& create) {
   COW_RETURN_IF_ERROR(file_->Allocate(0, 3 * kPageSize));
   COW_RETURN_IF_ERROR(file_->Allocate(OffsetOf(format::SuperblockFrame(0, 1)), 2 * kPageSize));
   COW_RETURN_IF_ERROR(LockForWriting());
+  COW_RETURN_IF_ERROR(NameHolder());
   std::random_device random;
   for (uint8_t& byte : uuid_) byte = static_cast<uint8_t>(random());
   uuid_[6] = (uuid_[6] & 0x0f) | 0x40;  // version 4
@@ -193,6 +201,7 @@ absl::Status Core::Load() {
   orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
   if (read_only_) return absl::OkStatus();
   COW_RETURN_IF_ERROR(LoadLogs(s));
+  COW_RETURN_IF_ERROR(NameHolder());
   // Objects that were removed while open are closed now.
   for (ObjectNumber at(0);;) {
     COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> orphan, orphans_->NextObject(at));
@@ -234,7 +243,7 @@ absl::Status Core::LoadLogs(const format::Superblock& superblock) {
 absl::Status Core::LoadForCheck() {
   // Counts and logs are not pinned; a check looks at them while nobody writes.
   COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kShared));
-  if (!locked) return LockForWriting();
+  if (!locked) return InUse();
   COW_ASSIGN_OR_RETURN(format::Superblock superblock, ReadSuperblock());
   if (superblock.generation.value() != durable_.load()) {
     return MakeError(absl::StatusCode::kUnavailable, EAGAIN,

@@ -48,15 +48,14 @@ absl::Status Store::ReserveFrames(uint64_t frames, bool use_reserve) {
   absl::Status reserved = core_->allocator_.Reserve(frames, use_reserve);
   // What is still to be counted, or waits for a commit, may be what is lacking.
   constexpr int kRounds = 64;
-  for (int round = 0; absl::IsResourceExhausted(reserved) && round < kRounds; ++round) {
-    const uint64_t before = core_->PendingItems() + core_->DeferredFrames();
+  int idle = 0;
+  for (int round = 0; absl::IsResourceExhausted(reserved) && round < kRounds && idle < 2; ++round) {
+    const uint64_t before = core_->progress_.load();
     COW_RETURN_IF_ERROR(core_->Fold(uint64_t{1} << 16).status());
-    core_->changed_ = true;
-    COW_RETURN_IF_ERROR(core_->Commit());
-    core_->changed_ = true;
+    if (core_->DeferredFrames() > 0) core_->changed_ = true;
     COW_RETURN_IF_ERROR(core_->Commit());
     reserved = core_->allocator_.Reserve(frames, use_reserve);
-    if (before == 0 || core_->PendingItems() + core_->DeferredFrames() >= before) break;
+    idle = core_->progress_.load() == before ? idle + 1 : 0;
   }
   return reserved;
 }
