@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "cow/base/status.h"
 
@@ -87,7 +88,7 @@ std::string InFilesystem(const Mount& mount, std::string_view path) {
 
 std::string InMount(const Mount& mount, std::string_view path) {
   std::string rest;
-  const std::string absolute = "/" + std::string(path);
+  const std::string absolute = absl::StrCat("/", absl::string_view(path.data(), path.size()));
   if (!Below(mount.root, absolute, rest)) return mount.point + ":" + absolute;
   return Joined(mount.point, rest);
 }

@@ -16,7 +16,9 @@ using control::Reply;
 using control::Request;
 
 // As the library writes paths: with a slash in front.
-std::string Absolute(std::string_view path) { return "/" + std::string(path); }
+std::string Absolute(std::string_view path) {
+  return absl::StrCat("/", absl::string_view(path.data(), path.size()));
+}
 
 std::string Relative(std::string_view path) {
   while (path.starts_with('/')) path.remove_prefix(1);
