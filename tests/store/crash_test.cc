@@ -30,12 +30,12 @@ void CrashEverywhere(uint64_t seed, uint64_t points) {
   uint64_t refused = 0;
   for (; done < points; ++seed) {
     CrashRun run(seed);
-    ASSERT_EQ(run.failure(), "") << Replay(seed, 0);
+    ASSERT_TRUE(run.failure().empty()) << run.failure() << Replay(seed, 0);
     refused += run.refused();
     for (uint64_t point = 0; point < run.points() && done < points; ++point) {
       if (run.Redundant(point)) continue;
       const std::string wrong = run.Check(point);
-      ASSERT_EQ(wrong, "") << Replay(seed, point);
+      ASSERT_TRUE(wrong.empty()) << wrong << Replay(seed, point);
       ++done;
     }
   }
@@ -54,7 +54,8 @@ TEST(CrashTest, SurvivesCrashes) {
     CrashRun run(seed);
     ASSERT_EQ(run.failure(), "");
     for (uint64_t point = 0; point < run.points(); point += 17) {
-      ASSERT_EQ(run.Check(point), "") << Replay(seed, point);
+      const std::string wrong = run.Check(point);
+      ASSERT_TRUE(wrong.empty()) << wrong << Replay(seed, point);
     }
   }
 }

@@ -111,12 +111,12 @@ TEST_F(ModelTest, RandomOperationsOnAFullVolumeMatchAModel) {
 TEST_F(ModelTest, LongRunsMatchAModel) {
   const uint64_t seed = Seed(301);
   for (uint64_t i = 0; i < 4 && !HasFatalFailure(); ++i) {
-    Run(seed + i, Steps(4000), {},
+    Run(seed + i, Steps(1500), {},
         {.max_write = 400 * 1024,
          .max_size = uint64_t{3} << 20,
-         .max_files = 40,
+         .max_files = 16,
          .max_trees = 5,
-         .max_versions = 60});
+         .max_versions = 30});
   }
 }
 

@@ -424,9 +424,12 @@ absl::Status Workload::ShareRange() {
 }
 
 void Workload::NoteRemoved(Place place, uint64_t number) {
+  const ModelObject& object = TableOf(place).objects.at(number);
+  if (object.tree) return;  // none is held
+  const std::shared_ptr<Image> content = CopyOf(object.content);
   for (Held& held : held_) {
     if (held.removed == nullptr && held.place == place && held.number == number) {
-      held.removed = TableOf(place).objects.at(number).content;
+      held.removed = content;
     }
   }
 }
@@ -504,11 +507,13 @@ absl::Status Workload::WriteHeld() {
     return absl::InternalError("write to an object that a rollback took: " + written.ToString());
   }
   COW_RETURN_IF_ERROR(written);
-  std::shared_ptr<const Image>& model =
-      held.removed != nullptr ? held.removed : table.objects.at(held.number).content;
-  auto content = CopyOf(model);
+  if (held.removed != nullptr) {
+    held.removed->Write(change.offset, change.bytes);
+    return absl::OkStatus();
+  }
+  auto content = CopyOf(table.objects.at(held.number).content);
   content->Write(change.offset, change.bytes);
-  model = content;
+  table.objects.at(held.number).content = content;
   return absl::OkStatus();
 }
 

@@ -63,8 +63,8 @@ class Workload {
     std::shared_ptr<store::Object> object;
     Place place;
     uint64_t number;
-    // Once it was removed: what it holds.
-    std::shared_ptr<const Image> removed;
+    // Once it was removed: what it holds; one for all handles of it.
+    std::shared_ptr<Image> removed;
   };
   using Operation = absl::Status (Workload::*)();
 
