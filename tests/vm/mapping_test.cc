@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/config.h"
 #include "cow/base/status.h"
 #include "cow/os/features.h"
 #include "gmock/gmock.h"
@@ -178,8 +179,12 @@ TEST_P(MappingTest, AChildProcessDoesNotHaveIt) {
   ASSERT_EQ(pipe2(pipes, O_CLOEXEC), 0);
   const pid_t child = fork();
   if (child == 0) {
-    // write(2) says EFAULT where a load would be SIGSEGV.
-    const bool gone = write(pipes[1], mapping->bytes().data(), 1) == -1 && errno == EFAULT;
+    // write(2) says EFAULT where a load would be SIGSEGV. Some other map of the child (a thread
+    // sanitizer makes its own) may lie there by now; but never this byte.
+    std::byte seen{0};
+    const bool gone = write(pipes[1], mapping->bytes().data(), 1) == -1
+                          ? errno == EFAULT
+                          : read(pipes[0], &seen, 1) == 1 && seen != std::byte{7};
     mapping.reset();
     _exit(gone ? 0 : 1);
   }
@@ -187,7 +192,8 @@ TEST_P(MappingTest, AChildProcessDoesNotHaveIt) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   close(pipes[0]);
   close(pipes[1]);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(PageBytes(*mapping, 0)[0], std::byte{7});
 }
 
@@ -243,7 +249,11 @@ TEST(MappingErrorTest, SizesThatCannotBeAreErrors) {
 
 TEST(MappingErrorTest, AVersionOfATebibyteOfHolesMapsInEveryKind) {
   const auto source = std::make_shared<ToldSource>(std::vector<Extent>{});
+#ifdef ABSL_HAVE_THREAD_SANITIZER
+  const uint64_t size = uint64_t{1} << 36;  // it leaves no such room
+#else
   const uint64_t size = uint64_t{1} << 40;
+#endif
   for (const Access access : {Access::kRead, Access::kScratch, Access::kWrite}) {
     const auto mapping = Mapping::Create(access, size, source);
     ASSERT_TRUE(mapping.ok()) << mapping.status();
