@@ -77,7 +77,7 @@ class MappingTest : public ::testing::TestWithParam<Where> {
     for (uint64_t page = 0; page < kPages; ++page) {
       const auto expected = volume_->Read(version_, PageNumber(page));
       const auto bytes = PageBytes(mapping, page);
-      ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), expected.begin())) << "page " << page;
+      ASSERT_TRUE(std::memcmp(bytes.data(), expected.data(), bytes.size()) == 0) << "page " << page;
     }
   }
 

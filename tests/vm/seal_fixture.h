@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -76,7 +77,7 @@ class SealTest : public ::testing::TestWithParam<std::tuple<Tracking, Where>> {
     for (uint64_t page = 0; page < kPages; ++page) {
       const auto expected = volume_->Read(version, PageNumber(page));
       const auto bytes = Page(page);
-      ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), expected.begin())) << "page " << page;
+      ASSERT_TRUE(std::memcmp(bytes.data(), expected.data(), bytes.size()) == 0) << "page " << page;
     }
   }
 
