@@ -51,6 +51,7 @@ class ObjectState : public std::enable_shared_from_this<ObjectState> {
 
   // Error where the object may not be written, or was lost by a rollback of its tree.
   absl::Status CheckWritable() const;
+  absl::Status CheckPresent() const ABSL_SHARED_LOCKS_REQUIRED(state_mu);
 
   // Makes sure that the next seal writes this object's record, and that nothing it then needs can
   // fail. Under the caller's transaction.

@@ -58,10 +58,7 @@ absl::Status ObjectState::EntriesOf(PageNumber page, uint64_t count, Entry* entr
       std::copy_n(node->content.entries.begin() + static_cast<ptrdiff_t>(first), count, entries);
       return absl::OkStatus();
     }
-    if (gone) {
-      return MakeError(absl::StatusCode::kNotFound, ESTALE,
-                       "the object is gone since its tree was rolled back");
-    }
+    COW_RETURN_IF_ERROR(CheckPresent());
     std::fill_n(entries, count, Entry());
     if (root.empty()) return absl::OkStatus();
     if (root.level() == 0) {
@@ -144,6 +141,7 @@ absl::StatusOr<size_t> ObjectState::Read(uint64_t offset, std::span<std::byte> b
   uint64_t end;
   {
     absl::ReaderMutexLock lock(&state_mu);
+    COW_RETURN_IF_ERROR(CheckPresent());
     if (offset >= size) return 0;
     end = std::min<uint64_t>(size, offset + std::min<uint64_t>(buffer.size(), size));
   }
@@ -203,6 +201,7 @@ absl::StatusOr<std::vector<Extent>> Object::Extents(PageNumber begin, PageNumber
   for (PageNumber page = begin; page < end;) {
     COW_ASSIGN_OR_RETURN(uint64_t data, [&]() -> absl::StatusOr<uint64_t> {
       absl::ReaderMutexLock lock(&state.state_mu);
+      COW_RETURN_IF_ERROR(state.CheckPresent());
       COW_ASSIGN_OR_RETURN(auto next, state.radix.NextUsed(state.root, page.value()));
       return next.value_or(end.value());
     }());
@@ -233,6 +232,7 @@ absl::StatusOr<std::vector<Extent>> Object::Extents(PageNumber begin, PageNumber
 absl::StatusOr<uint64_t> Object::NextData(uint64_t offset) const {
   const ObjectState& state = *state_;
   absl::ReaderMutexLock lock(&state.state_mu);
+  COW_RETURN_IF_ERROR(state.CheckPresent());
   if (offset < state.size) {
     COW_ASSIGN_OR_RETURN(auto next, state.radix.NextUsed(state.root, PageOf(offset).value()));
     if (next.has_value()) {
@@ -245,7 +245,12 @@ absl::StatusOr<uint64_t> Object::NextData(uint64_t offset) const {
 
 absl::StatusOr<uint64_t> Object::NextHole(uint64_t offset) const {
   const ObjectState& state = *state_;
-  uint64_t size = this->size();
+  uint64_t size = 0;
+  {
+    absl::ReaderMutexLock lock(&state.state_mu);
+    COW_RETURN_IF_ERROR(state.CheckPresent());
+    size = state.size;
+  }
   if (offset >= size) {
     return MakeError(absl::StatusCode::kNotFound, ENXIO, "the offset is past the end");
   }

@@ -39,6 +39,10 @@ absl::Status ObjectState::CheckWritable() const {
   }
   COW_RETURN_IF_ERROR(core.CheckWritable());
   absl::ReaderMutexLock lock(&state_mu);
+  return CheckPresent();
+}
+
+absl::Status ObjectState::CheckPresent() const {
   if (!gone) return absl::OkStatus();
   return MakeError(absl::StatusCode::kNotFound, ESTALE,
                    "the object is gone since its tree was rolled back");
