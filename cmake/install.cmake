@@ -47,7 +47,7 @@ function(cow_install)
       list(APPEND requires ${${CMAKE_MATCH_1}_MODULE_NAME})
       string(APPEND COW_PKGCONFIG_TARGETS "pkg_check_modules(${CMAKE_MATCH_1} REQUIRED IMPORTED_TARGET "
                     "${${CMAKE_MATCH_1}_MODULE_NAME})\n")
-    elseif(NOT library STREQUAL "Threads::Threads")
+    elseif(NOT library MATCHES "^Threads::Threads$|cow_tsan_mutex")
       message(FATAL_ERROR "libcow links ${library}: say in cmake/install.cmake how users find it")
     endif()
   endforeach()
