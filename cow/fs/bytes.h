@@ -31,7 +31,9 @@ class ByteWriter {
   }
   // Its length in two bytes, then the bytes.
   ByteWriter& PutString(std::string_view text) {
-    Put(static_cast<uint16_t>(text.size()));
+    return Put(static_cast<uint16_t>(text.size())).PutBytes(text);
+  }
+  ByteWriter& PutBytes(std::string_view text) {
     bytes_.append(text);
     return *this;
   }

@@ -193,15 +193,19 @@ absl::Status Catalog::Rename(store::Transaction& transaction, const SnapshotReco
 }
 
 absl::Status Catalog::Depart(store::Transaction& transaction, Owner owner, const PlaceName& place) {
-  const std::string group = Group(kHistory, place.tree, place.directory, place.name);
-  COW_ASSIGN_OR_RETURN(std::vector<IndexEntry> entries, ListGroup(group));
+  const std::string here = Group(kHistory, place.tree, place.directory, place.name);
+  const std::string own = Group(kNames, owner.tree, owner.object);
+  // Behind all that left the name, and all that the owner left.
   uint64_t order = 0;
-  for (const IndexEntry& entry : entries) {
-    order = std::max(order, ByteReader(entry.value).Get<uint64_t>());
+  for (const std::string& group : {here, own}) {
+    COW_ASSIGN_OR_RETURN(std::vector<IndexEntry> entries, ListGroup(group));
+    for (const IndexEntry& entry : entries) {
+      order = std::max(order, ByteReader(entry.value).Get<uint64_t>() + 1);
+    }
   }
-  COW_RETURN_IF_ERROR(
-      Put(transaction, {group, OwnerBytes(owner)}, ByteWriter().Put(order + 1).Take()));
-  return Put(transaction, {Group(kNames, owner.tree, owner.object), PlaceBytes(place)}, "");
+  const std::string value = ByteWriter().Put(order).Take();
+  COW_RETURN_IF_ERROR(Put(transaction, {here, OwnerBytes(owner)}, value));
+  return Put(transaction, {own, PlaceBytes(place)}, value);
 }
 
 absl::StatusOr<std::vector<Owner>> Catalog::Departed(const PlaceName& place) const {
@@ -223,6 +227,9 @@ absl::StatusOr<std::vector<Owner>> Catalog::Departed(const PlaceName& place) con
 absl::StatusOr<std::vector<PlaceName>> Catalog::LeftBy(Owner owner) const {
   const std::string group = Group(kNames, owner.tree, owner.object);
   COW_ASSIGN_OR_RETURN(std::vector<IndexEntry> entries, ListGroup(group));
+  std::ranges::sort(entries, std::greater<>(), [](const IndexEntry& entry) {
+    return ByteReader(entry.value).Get<uint64_t>();
+  });
   std::vector<PlaceName> places;
   for (const IndexEntry& entry : entries) {
     ByteReader member(std::string_view(entry.key).substr(group.size()));

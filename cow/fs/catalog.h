@@ -82,7 +82,7 @@ class Catalog {
   absl::Status Depart(store::Transaction& transaction, Owner owner, const PlaceName& place);
   // Owners that had the name here, the last to leave first.
   absl::StatusOr<std::vector<Owner>> Departed(const PlaceName& place) const;
-  // Names that an owner has left, in no order.
+  // Names that an owner has left, the last first.
   absl::StatusOr<std::vector<PlaceName>> LeftBy(Owner owner) const;
 
   // kFramesPerIndexChange each.

@@ -1,0 +1,187 @@
+// CheckNames: every directory, link count, parent and entry of the catalog.
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
+#include "cow/fs/state.h"
+
+namespace cow::fs {
+namespace {
+
+constexpr size_t kMaxDamages = 1000;
+
+}  // namespace
+
+// One check of a volume. The namespace lock is held all the time.
+class NameCheck {
+ public:
+  explicit NameCheck(State& state) : state_(state) {}
+
+  absl::StatusOr<std::vector<store::Damage>> Run() {
+    absl::ReaderMutexLock lock(&state_.names);
+    for (uint64_t number = 1;; ++number) {
+      COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> next,
+                           state_.store->trees().NextObject(ObjectNumber(number)));
+      if (!next.has_value()) break;
+      number = next->value();
+      CheckTree(number);
+    }
+    CheckCatalog();
+    return std::move(damages_);
+  }
+
+ private:
+  // What was found of an object of a tree.
+  struct Seen {
+    uint64_t names = 0;        // entries that name it
+    uint64_t directories = 0;  // of a directory: in it
+    bool listed = false;
+    FileType type = FileType::kRegular;
+    uint64_t parent = 0;  // the last entry that names it
+    uint64_t position = 0;
+  };
+  using Objects = absl::flat_hash_map<uint64_t, Seen>;
+
+  void Report(std::string where, std::string what) {
+    if (damages_.size() < kMaxDamages) damages_.push_back({std::move(where), std::move(what)});
+  }
+  void Report(std::string where, const absl::Status& status) {
+    Report(std::move(where), std::string(status.message()));
+  }
+  static std::string Where(uint64_t tree, uint64_t object) {
+    return absl::StrCat("tree ", tree, ", object ", object);
+  }
+
+  void CheckTree(uint64_t tree) ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
+    const std::string where = absl::StrCat("tree ", tree);
+    CheckTreeRecord(tree, where);
+    Objects objects;
+    objects[kRootObject] = {.names = 1, .type = FileType::kDirectory};
+    std::vector<uint64_t> directories = {kRootObject};
+    while (!directories.empty()) {
+      const uint64_t directory = directories.back();
+      directories.pop_back();
+      ListDirectory(tree, directory, objects, directories);
+    }
+    std::set<uint64_t> xattrs;
+    for (const auto& [object, seen] : objects) CheckInode(tree, object, seen, xattrs);
+    auto table = state_.TableOf(tree);
+    if (!table.ok()) return Report(where, table.status());
+    for (uint64_t number = 1;; ++number) {
+      auto next = (*table)->NextObject(ObjectNumber(number));
+      if (!next.ok()) return Report(where, next.status());
+      if (!next->has_value()) return;
+      number = (*next)->value();
+      if (!objects.contains(number) && !xattrs.contains(number)) {
+        Report(Where(tree, number), "no name leads to it");
+      }
+    }
+  }
+
+  void CheckTreeRecord(uint64_t tree, const std::string& where)
+      ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
+    if (tree == kRoot.tree) return;
+    auto record = state_.LoadTree(tree);
+    if (!record.ok()) return Report(where, record.status());
+    auto path = state_.PathOf({tree, kRootObject});
+    if (!path.ok()) Report(where, absl::StrCat("has no path: ", path.status().message()));
+    auto nested = state_.catalog().Nested(record->parent_tree);
+    if (!nested.ok()) return Report(where, nested.status());
+    if (std::ranges::find(*nested, tree) == nested->end()) {
+      Report(where, "is not noted as nested in its parent");
+    }
+  }
+
+  void ListDirectory(uint64_t tree, uint64_t directory, Objects& objects,
+                     std::vector<uint64_t>& directories) ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
+    if (objects[directory].listed) return;
+    objects[directory].listed = true;
+    const std::string where = Where(tree, directory);
+    auto inode = state_.GetInode({tree, directory});
+    if (!inode.ok()) return Report(where, inode.status());
+    auto entries = state_.OpenDirectory(**inode);
+    absl::Status status = entries.ok() ? entries->Check() : entries.status();
+    if (!status.ok()) return Report(where, status);
+    status = entries->Scan(0, [&](const NamedEntry& entry) {
+      if (entry.is_directory()) ++objects[directory].directories;
+      if (entry.tree) return true;
+      Seen& seen = objects[entry.object];
+      if (seen.names++ > 0 && (seen.type != entry.type || entry.is_directory())) {
+        Report(where, absl::StrCat("entry ", entry.position, " names what has another name"));
+      }
+      seen.type = entry.type;
+      seen.parent = directory;
+      seen.position = entry.position;
+      if (entry.is_directory()) directories.push_back(entry.object);
+      return true;
+    });
+    if (!status.ok()) Report(where, status);
+  }
+
+  void CheckInode(uint64_t tree, uint64_t object, const Seen& seen, std::set<uint64_t>& xattrs) {
+    const std::string where = Where(tree, object);
+    auto inode = state_.GetInode({tree, object});
+    if (!inode.ok()) return Report(where, inode.status());
+    auto record = (*inode)->Load();
+    if (!record.ok()) return Report(where, record.status());
+    if (record->type != seen.type) Report(where, "has another type than its entry");
+    const uint64_t links = seen.type == FileType::kDirectory ? 2 + seen.directories : seen.names;
+    if (record->nlink != links) {
+      Report(where, absl::StrCat("has ", record->nlink, " links, but ", links, " were found"));
+    }
+    if (seen.type == FileType::kDirectory && object != kRootObject &&
+        (record->parent != seen.parent || record->position != seen.position)) {
+      Report(where, "does not know the entry that names it");
+    }
+    if (record->xattrs == 0) return;
+    if (!xattrs.insert(record->xattrs).second) {
+      Report(where, "shares the object of its extended attributes");
+    }
+    auto table = state_.TableOf(tree);
+    if (!table.ok()) return Report(where, table.status());
+    auto opened = (*table)->Open(ObjectNumber(record->xattrs));
+    if (!opened.ok()) Report(where, "its extended attributes are missing");
+  }
+
+  void CheckCatalog() ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
+    auto records =
+        state_.catalog().Check([this](std::string what) { Report("catalog", std::move(what)); });
+    if (!records.ok()) return Report("catalog", records.status());
+    std::set<uint64_t> known = {1};
+    for (const SnapshotRecord& record : *records) {
+      const std::string where = absl::StrCat("snapshot ", record.number);
+      known.insert(record.number);
+      if (record.xattrs != 0) known.insert(record.xattrs);
+      auto node = state_.NodeOf(State::NodeOfSnapshot(record));
+      if (!node.ok()) {
+        Report(where, node.status());
+      } else if (node->attributes.tree_root != record.owner.is_tree()) {
+        Report(where, "is of another kind than its owner");
+      }
+    }
+    for (uint64_t number = 1;; ++number) {
+      auto next = state_.store->catalog().NextObject(ObjectNumber(number));
+      if (!next.ok()) return Report("catalog", next.status());
+      if (!next->has_value()) return;
+      number = (*next)->value();
+      if (!known.contains(number)) {
+        Report(absl::StrCat("catalog, object ", number), "no snapshot leads to it");
+      }
+    }
+  }
+
+  State& state_;
+  std::vector<store::Damage> damages_;
+};
+
+absl::StatusOr<std::vector<store::Damage>> FileSystem::CheckNames() {
+  NameCheck check(*state_);
+  return check.Run();
+}
+
+}  // namespace cow::fs

@@ -1,0 +1,185 @@
+// Taking, finding, renaming and destroying snapshots.
+#include <cerrno>
+#include <utility>
+
+#include "cow/base/status.h"
+#include "cow/fs/state.h"
+
+namespace cow::fs {
+namespace {
+
+absl::Status Exists(std::string_view name) {
+  return MakeError(absl::StatusCode::kAlreadyExists, EEXIST,
+                   "there is a snapshot " + std::string(name) + " already");
+}
+
+// Whether `inode` is something that has snapshots.
+absl::Status CheckHead(const Inode& inode) {
+  COW_ASSIGN_OR_RETURN(InodeRecord record, inode.Load());
+  if (record.nlink == 0) return NotFound("the file was removed");
+  if (record.is_directory() && inode.id.object != kRootObject) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EISDIR,
+                     "a directory within a tree has no snapshots of its own; snapshot its tree, or "
+                     "make the directory a tree");
+  }
+  if (!record.is_directory() && record.type != FileType::kRegular) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     "only files and trees have snapshots");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckSnapshotName(std::string_view name) {
+  COW_RETURN_IF_ERROR(CheckName(name));
+  if (name.find('@') == std::string_view::npos) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                   "the name of a snapshot has no '@' in it");
+}
+
+absl::StatusOr<SnapshotRecord> State::TakeSnapshot(store::Transaction& frozen, Owner owner,
+                                                   std::string_view name) {
+  SnapshotRecord record;
+  record.owner = owner;
+  record.name = std::string(name);
+  record.created = Now();
+  std::shared_ptr<store::Object> source;
+  if (owner.is_tree()) {
+    COW_ASSIGN_OR_RETURN(source, TreeObject(owner.tree));
+  } else {
+    COW_ASSIGN_OR_RETURN(auto inode, GetInode(HeadOf(owner)));
+    source = inode->object;
+    COW_ASSIGN_OR_RETURN(InodeRecord inode_record, inode->Load());
+    if (inode_record.xattrs != 0) {
+      COW_ASSIGN_OR_RETURN(auto table, TableOf(owner.tree));
+      COW_ASSIGN_OR_RETURN(auto xattrs, table->Open(ObjectNumber(inode_record.xattrs)));
+      COW_ASSIGN_OR_RETURN(auto shared,
+                           store->Share(frozen, *xattrs, store->catalog(), /*version=*/true));
+      record.xattrs = shared->number().value();
+    }
+  }
+  COW_ASSIGN_OR_RETURN(auto version,
+                       store->Share(frozen, *source, store->catalog(), /*version=*/true));
+  record.number = version->number().value();
+  COW_RETURN_IF_ERROR(catalog_->Add(frozen, record));
+  return record;
+}
+
+absl::StatusOr<SnapshotInfo> FileSystem::TakeSnapshot(NodeId head, std::string_view name) {
+  COW_RETURN_IF_ERROR(CheckSnapshotName(name));
+  State& state = *state_;
+  absl::MutexLock lock(&state.names);
+  COW_ASSIGN_OR_RETURN(auto inode, state.GetLive(head));
+  COW_RETURN_IF_ERROR(CheckHead(*inode));
+  const Owner owner = State::OwnerOf(head);
+  COW_ASSIGN_OR_RETURN(auto taken, state.catalog().Find(owner, name));
+  if (taken.has_value()) return Exists(name);
+  SnapshotRecord record;
+  {
+    COW_ASSIGN_OR_RETURN(store::Transaction frozen,
+                         state.store->BeginFrozen(State::kFramesToSnapshot));
+    COW_ASSIGN_OR_RETURN(record, state.TakeSnapshot(frozen, owner, name));
+  }
+  return state.InfoOf(record);
+}
+
+absl::StatusOr<SnapshotInfo> FileSystem::GetSnapshot(NodeId head, std::string_view name) {
+  absl::ReaderMutexLock lock(&state_->names);
+  if (head.in_snapshot() || head.is_virtual()) return NotFound("no such snapshot");
+  COW_ASSIGN_OR_RETURN(auto record, state_->catalog().Find(State::OwnerOf(head), name));
+  if (!record.has_value()) return NotFound("no such snapshot");
+  return state_->InfoOf(*record);
+}
+
+absl::StatusOr<SnapshotInfo> FileSystem::GetSnapshot(uint64_t number) {
+  absl::ReaderMutexLock lock(&state_->names);
+  COW_ASSIGN_OR_RETURN(SnapshotRecord record, state_->RecordOf(number));
+  return state_->InfoOf(record);
+}
+
+absl::StatusOr<SnapshotInfo> FileSystem::FindSnapshot(std::string_view path,
+                                                      std::string_view name) {
+  while (path.ends_with('/')) path.remove_suffix(1);
+  while (path.starts_with('/')) path.remove_prefix(1);
+  if (path.empty()) return GetSnapshot(kRoot, name);
+  const size_t slash = path.rfind('/');
+  const std::string_view base = slash == std::string_view::npos ? path : path.substr(slash + 1);
+  const std::string_view above =
+      slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+  absl::ReaderMutexLock lock(&state_->names);
+  COW_ASSIGN_OR_RETURN(const NodeId directory, state_->ResolveId(above));
+  COW_ASSIGN_OR_RETURN(auto record, state_->FindSnapshot(directory, base, name));
+  if (!record.has_value()) return NotFound("no such snapshot");
+  return state_->InfoOf(*record);
+}
+
+absl::StatusOr<std::vector<SnapshotInfo>> FileSystem::ListSnapshots(NodeId head) {
+  absl::ReaderMutexLock lock(&state_->names);
+  std::vector<SnapshotInfo> infos;
+  if (head.in_snapshot() || head.is_virtual() || head.is_stub()) return infos;
+  COW_ASSIGN_OR_RETURN(auto records, state_->catalog().List(State::OwnerOf(head)));
+  for (const SnapshotRecord& record : records) {
+    COW_ASSIGN_OR_RETURN(SnapshotInfo info, state_->InfoOf(record));
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+absl::StatusOr<std::vector<SnapshotInfo>> FileSystem::ListSnapshots() {
+  absl::ReaderMutexLock lock(&state_->names);
+  COW_ASSIGN_OR_RETURN(auto records, state_->catalog().ListAll());
+  std::vector<SnapshotInfo> infos;
+  infos.reserve(records.size());
+  for (const SnapshotRecord& record : records) {
+    COW_ASSIGN_OR_RETURN(SnapshotInfo info, state_->InfoOf(record));
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+absl::StatusOr<uint64_t> FileSystem::CountSnapshots(NodeId head) {
+  absl::ReaderMutexLock lock(&state_->names);
+  if (head.in_snapshot() || head.is_virtual() || head.is_stub()) return 0;
+  return state_->catalog().CountOf(State::OwnerOf(head));
+}
+
+absl::Status FileSystem::DestroySnapshot(uint64_t number) {
+  State& state = *state_;
+  absl::MutexLock lock(&state.names);
+  COW_ASSIGN_OR_RETURN(SnapshotRecord record, state.RecordOf(number));
+  COW_ASSIGN_OR_RETURN(const uint64_t frames, state.catalog().FramesToRemove(record.owner));
+  COW_ASSIGN_OR_RETURN(auto version, state.store->catalog().Open(ObjectNumber(record.number)));
+  std::shared_ptr<store::Object> xattrs;
+  if (record.xattrs != 0) {
+    COW_ASSIGN_OR_RETURN(xattrs, state.store->catalog().Open(ObjectNumber(record.xattrs)));
+  }
+  COW_ASSIGN_OR_RETURN(store::Transaction transaction,
+                       state.store->Begin(frames + 2 * State::kFramesToDrop, /*use_reserve=*/true));
+  COW_RETURN_IF_ERROR(state.catalog().Remove(transaction, record));
+  COW_RETURN_IF_ERROR(state.store->catalog().Remove(transaction, version));
+  if (xattrs != nullptr) {
+    COW_RETURN_IF_ERROR(state.store->catalog().Remove(transaction, xattrs));
+  }
+  state.Forget(NodeId::kSnapshot | number);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SnapshotInfo> FileSystem::RenameSnapshot(uint64_t number,
+                                                        std::string_view new_name) {
+  COW_RETURN_IF_ERROR(CheckSnapshotName(new_name));
+  State& state = *state_;
+  absl::MutexLock lock(&state.names);
+  COW_ASSIGN_OR_RETURN(SnapshotRecord record, state.RecordOf(number));
+  if (record.name == new_name) return state.InfoOf(record);
+  COW_ASSIGN_OR_RETURN(auto taken, state.catalog().Find(record.owner, new_name));
+  if (taken.has_value()) return Exists(new_name);
+  {
+    COW_ASSIGN_OR_RETURN(store::Transaction transaction, state.store->Begin(Catalog::kFramesToAdd));
+    COW_RETURN_IF_ERROR(state.catalog().Rename(transaction, record, new_name));
+  }
+  record.name = std::string(new_name);
+  return state.InfoOf(record);
+}
+
+}  // namespace cow::fs

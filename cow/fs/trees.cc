@@ -1,0 +1,157 @@
+// Making trees, and cloning files and trees.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "cow/base/status.h"
+#include "cow/fs/state.h"
+
+namespace cow::fs {
+namespace {
+
+constexpr uint64_t kFramesToPlant = 2 * kFramesPerIndexChange + 4 * store::kFramesToChange;
+
+// Enters a tree that was just made in a directory.
+absl::Status Plant(State& state, store::Transaction& transaction,
+                   const std::shared_ptr<store::Object>& tree, Inode& parent, Directory& entries,
+                   std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
+  const uint64_t number = tree->number().value();
+  const NamedEntry entry = {
+      .name = std::string(name), .object = number, .type = FileType::kDirectory, .tree = true};
+  const absl::StatusOr<uint64_t> position = state.AddEntry(transaction, parent, entries, entry, 1);
+  if (!position.ok()) {
+    COW_RETURN_IF_ERROR(state.store->trees().Remove(transaction, tree));
+    return position.status();
+  }
+  TreeRecord record;
+  record.parent_tree = parent.id.tree;
+  record.parent = parent.id.object;
+  record.position = *position;
+  record.created = state.Now();
+  COW_RETURN_IF_ERROR(tree->SetAttributes(transaction, record.Encode()));
+  return state.catalog().AddNested(transaction, parent.id.tree, number);
+}
+
+absl::StatusOr<NodeId> CloneTree(State& state, NodeId source, Inode& parent, Directory& entries,
+                                 std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
+  COW_ASSIGN_OR_RETURN(auto from, state.TreeObject(source.tree));
+  COW_ASSIGN_OR_RETURN(store::Transaction frozen, state.store->BeginFrozen(kFramesToPlant));
+  COW_ASSIGN_OR_RETURN(auto tree, state.store->Share(frozen, *from, state.store->trees(),
+                                                     /*version=*/false));
+  COW_RETURN_IF_ERROR(Plant(state, frozen, tree, parent, entries, name));
+  return NodeId{tree->number().value(), kRootObject};
+}
+
+absl::StatusOr<NodeId> CloneFile(State& state, Inode& source, Inode& parent, Directory& entries,
+                                 std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
+  COW_ASSIGN_OR_RETURN(InodeRecord record, source.Load());
+  COW_ASSIGN_OR_RETURN(auto table, state.TableOf(parent.id.tree));
+  std::shared_ptr<store::Object> xattrs;
+  if (record.xattrs != 0 && source.id.in_snapshot()) {
+    COW_ASSIGN_OR_RETURN(xattrs, state.XattrsInSnapshot(source, record));
+  } else if (record.xattrs != 0) {
+    COW_ASSIGN_OR_RETURN(auto from, state.TableOf(source.id.tree));
+    COW_ASSIGN_OR_RETURN(xattrs, from->Open(ObjectNumber(record.xattrs)));
+  }
+  COW_ASSIGN_OR_RETURN(
+      store::Transaction frozen,
+      state.store->BeginFrozen(kFramesPerIndexChange + 5 * store::kFramesToChange));
+  if (xattrs != nullptr) {
+    COW_ASSIGN_OR_RETURN(auto shared, state.store->Share(frozen, *xattrs, *table, false));
+    record.xattrs = shared->number().value();
+  }
+  // As it is now that nobody writes.
+  COW_ASSIGN_OR_RETURN(InodeRecord now_there, source.Load());
+  record.mtime = now_there.mtime;
+  record.nlink = 1;
+  record.parent = parent.id.object;
+  record.btime = record.ctime = state.Now();
+  COW_ASSIGN_OR_RETURN(auto object, state.store->Share(frozen, *source.object, *table,
+                                                       /*version=*/false, record.Encode()));
+  const NodeId id = {parent.id.tree, object->number().value()};
+  const NamedEntry entry = {.name = std::string(name), .object = id.object};
+  COW_ASSIGN_OR_RETURN(record.position, state.AddEntry(frozen, parent, entries, entry, 0));
+  COW_RETURN_IF_ERROR(object->SetAttributes(frozen, record.Encode()));
+  return id;
+}
+
+}  // namespace
+
+absl::StatusOr<Node> FileSystem::CreateTree(NodeId directory, std::string_view name,
+                                            const NewNode& node) {
+  State& state = *state_;
+  absl::MutexLock lock(&state.names);
+  COW_ASSIGN_OR_RETURN(auto parent, state.GetLiveDirectory(directory));
+  COW_ASSIGN_OR_RETURN(Directory entries, state.OpenDirectory(*parent));
+  COW_RETURN_IF_ERROR(state.CheckFree(directory, entries, name));
+  COW_ASSIGN_OR_RETURN(InodeRecord parent_record, parent->Load());
+  InodeRecord root;
+  root.type = FileType::kDirectory;
+  root.mode = node.mode & 07777;
+  root.uid = node.uid;
+  root.gid = node.gid;
+  if ((parent_record.mode & S_ISGID) != 0) {
+    root.gid = parent_record.gid;
+    root.mode |= S_ISGID;
+  }
+  root.nlink = 2;
+  root.atime = root.mtime = root.ctime = root.btime = state.Now();
+  NodeId id;
+  {
+    COW_ASSIGN_OR_RETURN(store::Transaction transaction, state.store->Begin(kFramesToPlant));
+    COW_ASSIGN_OR_RETURN(auto tree, state.store->CreateTree(transaction, TreeRecord().Encode()));
+    COW_ASSIGN_OR_RETURN(auto table, state.store->OpenTree(tree));
+    COW_RETURN_IF_ERROR(table->Create(transaction, root.Encode()).status());
+    COW_RETURN_IF_ERROR(Plant(state, transaction, tree, *parent, entries, name));
+    id = {tree->number().value(), kRootObject};
+  }
+  return state.NodeOf(id);
+}
+
+absl::StatusOr<Node> FileSystem::Clone(NodeId source, NodeId directory, std::string_view name) {
+  State& state = *state_;
+  absl::MutexLock lock(&state.names);
+  if (source.is_virtual() || source.is_stub()) {
+    return ErrnoStatus(EINVAL, "there is nothing to clone");
+  }
+  COW_ASSIGN_OR_RETURN(auto inode, state.GetInode(source));
+  COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
+  if (record.is_directory() && source.object != kRootObject) {
+    return ErrnoStatus(EISDIR, "only files and trees can be cloned");
+  }
+  if (!record.is_directory() && record.type != FileType::kRegular) {
+    return ErrnoStatus(EINVAL, "only files and trees can be cloned");
+  }
+  COW_ASSIGN_OR_RETURN(auto parent, state.GetLiveDirectory(directory));
+  COW_ASSIGN_OR_RETURN(Directory entries, state.OpenDirectory(*parent));
+  COW_RETURN_IF_ERROR(state.CheckFree(directory, entries, name));
+  NodeId id;
+  if (record.is_directory()) {
+    COW_ASSIGN_OR_RETURN(id, CloneTree(state, source, *parent, entries, name));
+  } else {
+    COW_ASSIGN_OR_RETURN(id, CloneFile(state, *inode, *parent, entries, name));
+  }
+  return state.NodeOf(id);
+}
+
+absl::StatusOr<std::vector<TreeInfo>> FileSystem::ListTrees() {
+  State& state = *state_;
+  absl::ReaderMutexLock lock(&state.names);
+  std::vector<TreeInfo> trees;
+  for (uint64_t number = 1;; ++number) {
+    COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> next,
+                         state.store->trees().NextObject(ObjectNumber(number)));
+    if (!next.has_value()) return trees;
+    number = next->value();
+    TreeInfo info;
+    info.number = number;
+    COW_ASSIGN_OR_RETURN(TreeRecord record, state.LoadTree(number));
+    info.created = record.created;
+    COW_ASSIGN_OR_RETURN(info.path, state.PathOf({number, kRootObject}));
+    COW_ASSIGN_OR_RETURN(info.snapshots, state.catalog().CountOf({number, 0}));
+    trees.push_back(std::move(info));
+  }
+}
+
+}  // namespace cow::fs
