@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cow/volume.h"
-#include "tests/examples/expect.h"
+#include "expect.h"
 
 namespace {
 
