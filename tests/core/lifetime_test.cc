@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "absl/strings/str_cat.h"
 #include "tests/core/volumes.h"
 
 namespace cow {
@@ -57,11 +58,13 @@ struct Handles {
 };
 
 TEST_P(LifetimeTest, HandlesAreDestroyedInAnyOrder) {
+  // Not all 720 orders: opening a volume on a file takes a few flushes.
+  const int stride = GetParam() ? 7 : 61;
   std::array<int, 6> order = {0, 1, 2, 3, 4, 5};
-  int round = 0;
-  do {
+  for (int round = 0; round < 720; ++round, std::ranges::next_permutation(order)) {
+    if (round % stride != 0) continue;
     Handles handles;
-    const std::string path = directory_ / ("volume-" + std::to_string(++round) + ".cow");
+    const std::string path = directory_ / absl::StrCat("volume-", round, ".cow");
     handles.volume.emplace(
         (GetParam() ? Volume::InMemory() : Volume::Open(path, {.create = true})).value());
     handles.tree.emplace(handles.volume->CreateTree("/t").value());
@@ -75,16 +78,12 @@ TEST_P(LifetimeTest, HandlesAreDestroyedInAnyOrder) {
       handles.Use(round);
       handles.Destroy(which);
     }
-    if (!GetParam() && round % 20 == 1) {
-      Volume again = Volume::Open(path).value();
-      EXPECT_EQ(TextOf(again.OpenFile("/t/a").value()).substr(1, 3), "new");
-      EXPECT_EQ(TextOf(again.OpenFile("/t/a@s").value()), "old!");
-      ExpectSound(again);
-    }
-    if (!GetParam()) std::remove(path.c_str());
-    // On files, one order in five: each is a few flushes.
-    for (int skip = GetParam() ? 0 : 4; skip > 0; --skip) std::ranges::next_permutation(order);
-  } while (std::ranges::next_permutation(order).found);
+    if (GetParam()) continue;
+    Volume again = Volume::Open(path).value();
+    EXPECT_EQ(TextOf(again.OpenFile("/t/a").value()).substr(1, 3), "new");
+    EXPECT_EQ(TextOf(again.OpenFile("/t/a@s").value()), "old!");
+    ExpectSound(again);
+  }
 }
 
 TEST_P(LifetimeTest, AssigningAHandleLetsGoOfTheOldOne) {

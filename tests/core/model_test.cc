@@ -4,6 +4,7 @@
 #include <optional>
 #include <random>
 
+#include "absl/strings/str_cat.h"
 #include "tests/core/volumes.h"
 #include "tests/support/seed.h"
 
@@ -54,7 +55,7 @@ class ModelTest : public EachVolume {
   }
 
   void Create() {
-    const std::string path = "/file-" + std::to_string(++names_);
+    const std::string path = absl::StrCat("/file-", ++names_);
     Tracked& file = files_[path];
     file.file.emplace(volume_.CreateFile(path, Below(40 * 4096)).value());
     file.head.resize(file.file->size());
@@ -100,7 +101,7 @@ class ModelTest : public EachVolume {
   }
 
   void Snap(Tracked& file) {
-    const std::string name = "s" + std::to_string(++names_);
+    const std::string name = absl::StrCat("s", ++names_);
     ASSERT_EQ(file.file->TakeSnapshot(name).status(), absl::OkStatus());
     file.snapshots[name] = file.head;
   }
@@ -125,7 +126,7 @@ class ModelTest : public EachVolume {
         return;
       }
       case 2: {
-        const std::string clone = "/clone-" + std::to_string(++names_);
+        const std::string clone = absl::StrCat("/clone-", ++names_);
         Tracked& made = files_[clone];
         made.file.emplace(volume_.Clone(snapshot, clone).value());
         made.head = content;

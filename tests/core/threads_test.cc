@@ -2,6 +2,7 @@
 #include <atomic>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "tests/core/volumes.h"
 
 namespace cow {
@@ -58,7 +59,7 @@ TEST_P(ConcurrentTest, FilesAreWrittenSnapshottedAndRemovedSideBySide) {
   for (int thread = 0; thread < kThreads; ++thread) {
     threads.emplace_back([&, thread] {
       for (int round = 0; round < kRounds; ++round) {
-        const std::string path = "/" + std::to_string(thread) + "-" + std::to_string(round % 3);
+        const std::string path = absl::StrCat("/", thread, "-", round % 3);
         const std::string text(10'000, static_cast<char>('a' + round));
         File file = MakeFile(volume_, path, text);
         Snapshot snapshot = file.TakeSnapshot("s").value();
