@@ -17,12 +17,13 @@ struct Line {
   std::string source;
 };
 
-// Blanks and backslashes stand as three octal digits.
+// Blanks and backslashes stand as a backslash and three octal digits.
 std::string Unescape(const std::string& text) {
   std::string result;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\\' && i + 3 < text.size()) {
-      result.push_back(static_cast<char>(std::stoi("0" + text.substr(i + 1, 3), nullptr, 8)));
+      const int code = (text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0');
+      result.push_back(static_cast<char>(code));
       i += 3;
     } else {
       result.push_back(text[i]);

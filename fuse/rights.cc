@@ -50,6 +50,8 @@ absl::StatusOr<fs::Node> Walk(fs::FileSystem& fs, const Caller& caller, std::str
     if (node.attributes.type != fs::FileType::kDirectory) {
       return ErrnoStatus(ENOTDIR, "a part of the path");
     }
+    // As they stand in no directory, they are the client's to resolve.
+    if (name == "." || name == "..") return ErrnoStatus(EINVAL, "`.` and `..` in a path");
     COW_RETURN_IF_ERROR(CheckRights(caller, node.attributes, kExecute));
     COW_ASSIGN_OR_RETURN(node, fs.Lookup(node.id, name));
   }

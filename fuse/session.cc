@@ -30,13 +30,16 @@ constexpr unsigned kMaxBackground = 64;
 // Wakes the thread that waits for libfuse's; does nothing else.
 constexpr int kWake = SIGUSR1;
 
-// libfuse's messages from before the mount is up; later ones go to standard error.
+// libfuse's messages from before the mount is up; later ones go to standard error. At the end it
+// complains that the mount is gone already.
 std::string* startup_messages = nullptr;
+std::atomic<bool> ending = false;
 Launcher* startup_launcher = nullptr;
 
 void Log(fuse_log_level, const char* format, va_list arguments) {
   char text[512];
   vsnprintf(text, sizeof(text), format, arguments);
+  if (ending) return;
   if (startup_messages != nullptr) {
     startup_messages->append(text);
   } else {
@@ -188,6 +191,7 @@ absl::Status Session::Serve() {
   const int result = fuse_session_loop_mt(session_, config);
   fuse_loop_cfg_destroy(config);
   finished_ = true;
+  ending = true;
   pthread_kill(waiter, SIGTERM);
   pthread_join(waiter, nullptr);
 

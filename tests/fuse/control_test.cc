@@ -1,0 +1,163 @@
+// What cowctl asks of a mount: answers, and who may ask.
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
+#include "cow/control/client.h"
+#include "gmock/gmock.h"
+#include "tests/fuse/mount.h"
+
+namespace cow::test {
+namespace {
+
+using control::Command;
+
+class ControlTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    REQUIRE_FUSE();
+    ASSERT_TRUE(mount_.Start());
+    root_ = open(mount_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ASSERT_GE(root_, 0);
+  }
+  void TearDown() override {
+    if (root_ >= 0) close(root_);
+  }
+
+  // The errno of a request made by another user, who gets the descriptor from us.
+  int ErrnoAs(uid_t user, const control::Request& request) const {
+    const pid_t child = fork();
+    if (child == 0) {
+      if (setgid(user) != 0 || setuid(user) != 0) _exit(255);
+      _exit(ErrnoOf(control::Call(root_, request).status()));
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+  }
+
+  Mount mount_;
+  int root_ = -1;
+};
+
+TEST_F(ControlTest, StatCountsTheBytesThatOnlyASnapshotHolds) {
+  ASSERT_TRUE(Put(mount_ / "a", std::string(1 << 20, 'a')));
+  ASSERT_EQ(mount_.TakeSnapshot("a", "mon"), absl::OkStatus());
+  const Descriptor file(mount_ / "a", O_WRONLY);
+  ASSERT_EQ(pwrite(file, std::string(65536, 'b').data(), 65536, 0), 65536);
+  const auto reply = mount_.Call({.command = Command::kStat, .path = "a@mon"});
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  ASSERT_EQ(reply->entries.size(), 1u);
+  const control::Entry& entry = reply->entries[0];
+  EXPECT_EQ(entry.path, "a");
+  EXPECT_EQ(entry.name, "mon");
+  EXPECT_TRUE(entry.has_space);
+  EXPECT_EQ(entry.size, 1u << 20);
+  EXPECT_GE(entry.referenced, 1u << 20);
+  EXPECT_GE(entry.exclusive, 65536u);
+  EXPECT_LT(entry.exclusive, 65536u + 65536);
+  const auto head = mount_.Call({.command = Command::kStat, .path = "a"});
+  ASSERT_TRUE(head.ok()) << head.status();
+  EXPECT_EQ(head->entries[0].snapshots, 1u);
+}
+
+TEST_F(ControlTest, ListsMoreThanAMessageHolds) {
+  ASSERT_EQ(mkdir((mount_ / "d").c_str(), 0755), 0);
+  ASSERT_TRUE(Put(mount_ / "d/a", "a"));
+  ASSERT_TRUE(Put(mount_ / "b", "b"));
+  constexpr int kCount = 400;
+  for (int i = 0; i < kCount; ++i) {
+    ASSERT_EQ(mount_.TakeSnapshot("d/a", absl::StrCat("snapshot-number-", i)), absl::OkStatus());
+  }
+  ASSERT_EQ(mount_.TakeSnapshot("b", "one"), absl::OkStatus());
+  std::vector<std::string> names;
+  control::Request request = {.command = Command::kList, .path = "d"};
+  int messages = 0;
+  do {
+    const auto reply = mount_.Call(request);
+    ASSERT_TRUE(reply.ok()) << reply.status();
+    for (const control::Entry& entry : reply->entries) {
+      EXPECT_EQ(entry.path, "d/a");
+      names.push_back(entry.name);
+    }
+    request.cursor = reply->next;
+    ++messages;
+  } while (request.cursor != 0);
+  ASSERT_EQ(names.size(), static_cast<size_t>(kCount));
+  for (int i = 0; i < kCount; ++i) EXPECT_EQ(names[i], absl::StrCat("snapshot-number-", i));
+  EXPECT_GT(messages, 1);
+  EXPECT_EQ(ErrnoOf(mount_.Call({.command = Command::kList, .path = "none"}).status()), ENOENT);
+}
+
+TEST_F(ControlTest, OnlyOwnersChangeSnapshots) {
+  ASSERT_TRUE(Put(mount_ / "mine", "m"));
+  ASSERT_TRUE(Put(mount_ / "theirs", "t"));
+  ASSERT_EQ(chown((mount_ / "theirs").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("mine", "mon"), absl::OkStatus());
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kSnapshot, .path = "mine", .name = "tue"}), EPERM);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kDestroy, .path = "mine", .name = "mon"}), EPERM);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kRollBack, .path = "mine", .name = "mon"}), EPERM);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kSnapshot, .path = "theirs", .name = "tue"}), 0);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kDestroy, .path = "theirs", .name = "tue"}), 0);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "mine", .target = "copy"}), EACCES);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kCreateTree, .path = "tree"}), EACCES);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kStartCheck}), EPERM);
+}
+
+TEST_F(ControlTest, PathsAreWalkedWithTheRightsOfTheCaller) {
+  ASSERT_EQ(mkdir((mount_ / "closed").c_str(), 0700), 0);
+  ASSERT_TRUE(Put(mount_ / "closed/a", "secret"));
+  ASSERT_EQ(chown((mount_ / "closed/a").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(mkdir((mount_ / "open").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "open").c_str(), 0777), 0);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kStat, .path = "closed/a"}), EACCES);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "closed/a", .target = "open/a"}),
+            EACCES);
+  EXPECT_FALSE(Exists(mount_ / "open/a"));
+}
+
+TEST_F(ControlTest, ACloneBelongsToWhoMadeIt) {
+  ASSERT_TRUE(Put(mount_ / "program", "p"));
+  ASSERT_EQ(chmod((mount_ / "program").c_str(), 04755), 0);
+  ASSERT_EQ(mkdir((mount_ / "open").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "open").c_str(), 0777), 0);
+  ASSERT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "program", .target = "open/p"}), 0);
+  struct stat info;
+  ASSERT_EQ(stat((mount_ / "open/p").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, 1000u);
+  EXPECT_EQ(info.st_mode & 07777, 0755u);
+}
+
+TEST_F(ControlTest, RefusesWhatIsNoRequest) {
+  auto message = std::make_unique<control::Message>();
+  EXPECT_EQ(ioctl(root_, control::kIoctl, message.get()), 0);
+  const auto reply = control::DecodeReply(message->bytes);
+  ASSERT_TRUE(reply.ok());
+  EXPECT_FALSE(reply->status.ok());
+  int value = 0;
+  EXPECT_EQ(ioctl(root_, FIONREAD + 4711, &value), -1);
+  EXPECT_EQ(errno, ENOTTY);
+  EXPECT_EQ(ErrnoOf(mount_.TakeSnapshot("none", "mon")), ENOENT);
+  EXPECT_EQ(mkdir((mount_ / "d").c_str(), 0755), 0);
+  EXPECT_EQ(ErrnoOf(mount_.TakeSnapshot("d", "mon")), EISDIR);
+  EXPECT_EQ(ErrnoOf(mount_.TakeSnapshot("d/../d", "mon")), EINVAL);
+}
+
+TEST_F(ControlTest, ChecksTheVolumeWhileItIsUsed) {
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(Put(mount_ / absl::StrCat("f", i), std::string(10000, 'x')));
+  }
+  ASSERT_EQ(mount_.TakeSnapshot("", "mon"), absl::OkStatus());
+  EXPECT_EQ(mount_.Check(), "");
+  EXPECT_EQ(ErrnoOf(mount_.Call({.command = Command::kPollCheck, .check_id = 99}).status()),
+            ENOENT);
+}
+
+}  // namespace
+}  // namespace cow::test
