@@ -104,8 +104,19 @@ absl::StatusOr<std::unique_ptr<Mapping>> Mapping::Create(Access access, uint64_t
       os::AddressRange range,
       os::AddressRange::Reserve(PagesFor(size) << kPageShift, kChunkBytes, ProtectionOf(access)));
   std::unique_ptr<Mapping> mapping(new Mapping(access, size, std::move(source), std::move(range)));
+  COW_RETURN_IF_ERROR(mapping->ChooseTracking(options));
   COW_RETURN_IF_ERROR(mapping->Bind(options));
   return mapping;
+}
+
+absl::Status Mapping::ChooseTracking(const Options& options) {
+  if (access_ != Access::kWrite) return absl::OkStatus();
+  const bool kernel = os::UsableFeatures().pagemap_scan;
+  tracking_ = options.tracking.value_or(kernel ? Tracking::kKernel : Tracking::kCompare);
+  if (tracking_ == Tracking::kKernel && !kernel) {
+    return absl::UnimplementedError("this kernel cannot track writes (PAGEMAP_SCAN)");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Mapping::Bind(const Options& options) {
@@ -124,13 +135,14 @@ absl::Status Mapping::Bind(const Options& options) {
   MapAccount::Add(maps_used_);
   copied_pages_ = layout.copied_pages;
 
-  const bool populate = access_ == Access::kWrite && os::UsableFeatures().populate;
+  // Registering for write-protection turns fault-around off; populating beforehand makes up for it.
+  const bool populate =
+      access_ == Access::kWrite && tracking_ == Tracking::kKernel && os::UsableFeatures().populate;
   for (const Extent& extent : layout.bound) {
     const uint64_t at = OffsetOf(extent.page);
     const uint64_t length = extent.count << kPageShift;
     COW_RETURN_IF_ERROR(
         range_.MapFile(at, length, descriptor, OffsetOf(extent.frame), ProtectionOf(access_)));
-    // Before the range is registered for write-protection: that turns fault-around off.
     if (populate) COW_RETURN_IF_ERROR(range_.PopulateForReading(at, length));
   }
   COW_RETURN_IF_ERROR(CopyIn(layout.copied));
@@ -138,7 +150,7 @@ absl::Status Mapping::Bind(const Options& options) {
   if (access_ == Access::kWrite) {
     // A huge page is dirty as a whole.
     range_.AvoidHugePages();
-    return TrackWrites(options, std::move(layout.bound), layout.copied);
+    return TrackWrites(std::move(layout.bound), layout.copied);
   }
   copied_ = std::move(layout.copied);
   return absl::OkStatus();
@@ -169,21 +181,10 @@ absl::Status Mapping::CopyIn(std::span<const Extent> extents) {
   return absl::OkStatus();
 }
 
-absl::Status Mapping::TrackWrites(const Options& options, std::vector<Extent> bound,
-                                  std::span<const Extent> copied) {
-  const os::Features features = os::UsableFeatures();
-  tracking_ =
-      options.tracking.value_or(features.pagemap_scan ? Tracking::kKernel : Tracking::kCompare);
+absl::Status Mapping::TrackWrites(std::vector<Extent> bound, std::span<const Extent> copied) {
   const std::span<std::byte> memory(range_.data(), range_.size());
-  absl::StatusOr<std::unique_ptr<DirtySet>> dirty;
-  if (tracking_ == Tracking::kKernel) {
-    if (!features.pagemap_scan) {
-      return absl::UnimplementedError("this kernel cannot track writes (PAGEMAP_SCAN)");
-    }
-    dirty = TrackByKernel(memory, bound, copied);
-  } else {
-    dirty = TrackByComparing(memory, std::move(bound), copied);
-  }
+  auto dirty = tracking_ == Tracking::kKernel ? TrackByKernel(memory, bound, copied)
+                                              : TrackByComparing(memory, std::move(bound), copied);
   if (!dirty.ok()) return dirty.status();
   absl::MutexLock lock(&seal_mutex_);
   dirty_ = std::move(dirty).value();

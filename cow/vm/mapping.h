@@ -15,14 +15,15 @@
 //
 // The dirty set. Where the kernel can (6.7 and later, see os::Features), pages are
 // write-protected asynchronously from the first bind on, and a seal finds and re-protects what was
-// written in one call: it costs what was written and about 1 ns for each resident page. Elsewhere a
+// written in one call: it costs what was written and 1-3 ns for each resident page. Elsewhere a
 // seal looks at all private pages and compares each with the 128-bit hash of what it held when it
-// was last sealed: about 0.3 us for each page ever written, 16 bytes of memory for it, and 8 bytes
-// read from /proc/self/pagemap for each page of the mapping.
+// was last sealed: 0.35 us and 30-60 bytes of memory for each page ever written, and 1.5 ns for
+// each page of the mapping, resident or not (0.4 s for 1 TiB), to find them.
 //
 // Limits:
 // - All extents are bound when the mapping is made. Holes cost nothing (a sparse version of 1 TiB
-//   maps at once, for writing too); frames cost their verification by the Source.
+//   maps at once, for writing too). Frames cost their verification by the Source, and for writing
+//   with tracking in the kernel 0.1-0.5 us each, to enter them into the page tables.
 // - Frames are verified before they are bound. What the host reads again later, after it dropped
 //   the page from its cache, is not verified again, and an I/O error then is SIGBUS.
 // - A process may have so many maps (vm.max_map_count). All mappings together take at most a
@@ -147,10 +148,10 @@ class Mapping {
  private:
   Mapping(Access access, uint64_t size, std::shared_ptr<Source> source, os::AddressRange range);
 
+  absl::Status ChooseTracking(const Options& options);
   absl::Status Bind(const Options& options);
   absl::Status CopyIn(std::span<const Extent> extents);
-  absl::Status TrackWrites(const Options& options, std::vector<Extent> bound,
-                           std::span<const Extent> copied);
+  absl::Status TrackWrites(std::vector<Extent> bound, std::span<const Extent> copied);
   absl::Status PublishRun(Sink& sink, PageRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
 
   const Access access_;
