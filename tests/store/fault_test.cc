@@ -1,0 +1,253 @@
+// A disk that fails: at each call of each kind in turn. The error reaches the caller, the store
+// goes on or is read-only with the first cause kept, and what was acknowledged is there on a good
+// disk.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "cow/base/status.h"
+#include "tests/store/volume.h"
+
+namespace cow::test {
+namespace {
+
+using store::Store;
+
+// What was acknowledged when something failed.
+struct Story {
+  World acknowledged;
+  World last;  // with what was done but not acknowledged
+  bool created = false;
+  absl::Status error;  // the first
+  absl::Status health;
+};
+
+// Does some of everything; stops at the first error.
+absl::Status Tell(Store& store, Story& story) {
+  auto learn = [&](bool committed) -> absl::Status {
+    COW_ASSIGN_OR_RETURN(story.last, ReadWorld(store));
+    if (committed) story.acknowledged = story.last;
+    return absl::OkStatus();
+  };
+  // A commit that fails may have reached the disk.
+  auto commit = [&](bool settle) -> absl::Status {
+    COW_RETURN_IF_ERROR(learn(false));
+    COW_RETURN_IF_ERROR(settle ? store.Settle() : store.Commit());
+    return learn(true);
+  };
+  COW_RETURN_IF_ERROR(learn(true));
+  std::shared_ptr<store::Object> file;
+  for (int round = 0; round < 3; ++round) {
+    {
+      COW_ASSIGN_OR_RETURN(auto transaction, store.Begin(400));
+      COW_ASSIGN_OR_RETURN(file, store.catalog().Create(transaction));
+      COW_RETURN_IF_ERROR(file->Write(transaction, 777, RandomBytes(900000, round)));
+    }
+    COW_RETURN_IF_ERROR(commit(/*settle=*/false));
+    std::shared_ptr<store::Object> snapshot;
+    {
+      COW_ASSIGN_OR_RETURN(auto frozen, store.BeginFrozen(48));
+      COW_ASSIGN_OR_RETURN(snapshot, store.Share(frozen, *file, store.catalog(), true));
+    }
+    {
+      COW_ASSIGN_OR_RETURN(auto transaction, store.Begin(300));
+      COW_RETURN_IF_ERROR(file->Write(transaction, 100000, RandomBytes(300000, 10 + round)));
+      COW_RETURN_IF_ERROR(file->Punch(transaction, 500, 50000));
+    }
+    COW_RETURN_IF_ERROR(commit(/*settle=*/false));
+    if (round == 1) {
+      COW_ASSIGN_OR_RETURN(auto transaction, store.Begin(48, true));
+      COW_RETURN_IF_ERROR(store.catalog().Remove(transaction, file));
+    }
+    file.reset();
+    snapshot.reset();
+    COW_RETURN_IF_ERROR(commit(/*settle=*/true));
+  }
+  return absl::OkStatus();
+}
+
+// Runs the story with a fault; false when the fault was never reached.
+bool RunWithFault(const Fault& fault, const std::string& context) {
+  SCOPED_TRACE(context);
+  auto disk = std::make_shared<Disk>();
+  auto probe = std::make_shared<Probe>();
+  Story story;
+  {
+    probe->Arm(fault);
+    auto store = Store::Create(
+        std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk), probe), {}, kQuiet);
+    story.created = store.ok();
+    story.error = store.status();
+    if (store.ok()) {
+      story.error = Tell(**store, story);
+      story.health = (*store)->health();
+      if (!story.health.ok()) {
+        // Sticky: no later commit succeeds, and nothing can be changed.
+        EXPECT_FALSE((*store)->Commit().ok());
+        EXPECT_FALSE((*store)->Commit().ok());
+        EXPECT_EQ(ErrnoOf((*store)->Begin(1).status()), EROFS);
+        EXPECT_EQ((*store)->health(), story.health);
+      } else if (!story.error.ok()) {
+        // Healthy: what failed can be tried again.
+        probe->Disarm();
+        EXPECT_TRUE((*store)->Commit().ok()) << (*store)->Commit();
+        if (auto world = ReadWorld(**store); world.ok()) story.acknowledged = *world;
+        EXPECT_EQ(Damages(**store), "") << "the first error was " << story.error;
+      }
+    }
+  }
+  if (probe->failures() == 0) return false;
+  // Punching is a favour to the host and may fail unseen, and so may growing by more than is
+  // needed.
+  if (fault.call != Call::kPunch && fault.error != ENOSPC) {
+    EXPECT_FALSE(story.error.ok()) << "an error was swallowed";
+  }
+  if (!story.error.ok()) {
+    EXPECT_EQ(ErrnoOf(story.error), fault.error) << story.error;
+  }
+  if (!story.created) return true;
+
+  auto again = Store::Open(std::make_unique<MemoryFile>(disk), kQuiet);
+  EXPECT_TRUE(again.ok()) << again.status();
+  if (!again.ok()) return true;
+  auto world = ReadWorld(**again);
+  EXPECT_TRUE(world.ok()) << world.status();
+  if (!world.ok()) return true;
+  // A commit that failed may have reached the disk or not.
+  EXPECT_TRUE(*world == story.acknowledged || *world == story.last)
+      << Difference(story.acknowledged, *world) << "; " << Difference(story.last, *world)
+      << "; after " << story.error;
+  EXPECT_EQ(Damages(**again), "");
+  return true;
+}
+
+void FailEach(Call call, int error, bool partial, uint64_t count, uint64_t step) {
+  uint64_t reached = 0;
+  for (uint64_t first = 0;; first += step) {
+    const Fault fault = {
+        .call = call, .first = first, .count = count, .error = error, .partial = partial};
+    if (!RunWithFault(fault, "call " + std::to_string(first) + " fails")) break;
+    ++reached;
+    ASSERT_FALSE(::testing::Test::HasFailure());
+  }
+  EXPECT_GE(reached, 3u);
+}
+
+TEST(FaultTest, EachWriteFailsInTurn) { FailEach(Call::kWrite, EIO, false, 1, 1); }
+TEST(FaultTest, EachWriteIsCutShortInTurn) { FailEach(Call::kWrite, EIO, true, 1, 1); }
+TEST(FaultTest, TheDiskTakesNoMoreWritesFromEachOnInTurn) {
+  FailEach(Call::kWrite, EIO, true, UINT64_MAX, 1);
+}
+TEST(FaultTest, TheHostIsFullAtEachWriteInTurn) { FailEach(Call::kWrite, ENOSPC, true, 1, 1); }
+TEST(FaultTest, EachFlushFailsInTurn) { FailEach(Call::kFlush, EIO, false, 1, 1); }
+TEST(FaultTest, EachAllocationFailsInTurn) { FailEach(Call::kAllocate, EIO, false, 1, 1); }
+TEST(FaultTest, TheHostIsFullAtEachAllocationInTurn) {
+  FailEach(Call::kAllocate, ENOSPC, false, 1, 1);
+}
+TEST(FaultTest, TheHostIsFullFromEachAllocationOnInTurn) {
+  FailEach(Call::kAllocate, ENOSPC, false, UINT64_MAX, 1);
+}
+
+// Reads fail once or for ever, of a volume opened anew, so that nothing is in memory.
+TEST(FaultTest, EachReadFailsInTurn) {
+  Volume volume;
+  Story story;
+  ASSERT_TRUE(Tell(*volume, story).ok());
+  const World world = story.last;
+  volume.Close();
+  for (const uint64_t count : {uint64_t{1}, UINT64_MAX}) {
+    for (uint64_t first = 0;; ++first) {
+      SCOPED_TRACE("read " + std::to_string(first) + " fails");
+      auto disk = std::make_shared<Disk>(volume.disk()->Copy());
+      auto probe = std::make_shared<Probe>();
+      probe->Arm(
+          {.call = Call::kRead, .first = first, .count = count, .error = EIO, .partial = true});
+      auto store = Store::Open(
+          std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk), probe), kQuiet);
+      absl::Status error = store.status();
+      if (store.ok()) {
+        absl::StatusOr<World> read = ReadWorld(**store);
+        error = read.status();
+        if (read.ok()) {
+          EXPECT_EQ(Difference(world, *read), "");
+        }
+      }
+      if (probe->failures() == 0) break;
+      // A superblock copy that cannot be read is not missed where the other can.
+      EXPECT_TRUE(error.ok() || ErrnoOf(error) == EIO) << error;
+      if (first >= 4) {
+        EXPECT_FALSE(error.ok()) << "an error was swallowed";
+      }
+      probe->Disarm();
+      if (store.ok()) {
+        absl::StatusOr<World> read = ReadWorld(**store);
+        ASSERT_TRUE(read.ok()) << "after a passing error: " << read.status();
+        EXPECT_EQ(Difference(world, *read), "");
+      }
+      ASSERT_FALSE(::testing::Test::HasFailure());
+    }
+  }
+}
+
+// While changing: a node that cannot be read fails the operation, not the volume's consistency.
+TEST(FaultTest, EachReadFailsInTurnWhileChanging) {
+  Volume volume;
+  Story story;
+  ASSERT_TRUE(Tell(*volume, story).ok());
+  volume.Close();
+  for (uint64_t first = 0;; first += first < 20 ? 1 : 7) {
+    SCOPED_TRACE("read " + std::to_string(first) + " fails");
+    auto disk = std::make_shared<Disk>(volume.disk()->Copy());
+    auto probe = std::make_shared<Probe>();
+    auto store = Store::Open(
+        std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk), probe), kQuiet);
+    ASSERT_TRUE(store.ok());
+    probe->Arm({.call = Call::kRead, .first = first, .count = 1, .error = EIO, .partial = false});
+    Story more;
+    absl::Status error = Tell(**store, more);
+    if (probe->failures() == 0) break;
+    probe->Disarm();
+    EXPECT_TRUE(error.ok() || ErrnoOf(error) == EIO) << error;
+    if ((*store)->health().ok()) {
+      EXPECT_TRUE((*store)->Settle().ok());
+      EXPECT_EQ(Damages(**store), "");
+    }
+    store->reset();
+    store = Store::Open(std::make_unique<MemoryFile>(disk), kQuiet);
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_EQ(Damages(**store), "");
+    ASSERT_FALSE(::testing::Test::HasFailure());
+  }
+}
+
+TEST(FaultTest, AFailedFlushIsNeverRetriedIntoASuccess) {
+  Volume volume;
+  ObjectPointer file = volume.CreateFile(RandomBytes(10000, 1));
+  volume.Commit();
+  volume.Write(file, 0, RandomBytes(10000, 2));
+  volume.probe().Arm({.call = Call::kFlush, .error = EIO});
+  EXPECT_EQ(ErrnoOf(volume->Commit()), EIO);
+  volume.probe().Disarm();
+  EXPECT_FALSE(volume->Commit().ok());
+  EXPECT_EQ(ErrnoOf(volume->health()), EIO);
+  EXPECT_EQ(ErrnoOf(volume->Begin(1).status()), EROFS);
+  EXPECT_EQ(ContentOf(*file), RandomBytes(10000, 2));  // reading goes on
+}
+
+TEST(FaultTest, AFailedPunchLosesNothing) {
+  Volume volume;
+  ObjectPointer file = volume.CreateFile(RandomBytes(48 << 20, 1));
+  volume.Settle();
+  volume.Remove(file);
+  file.reset();
+  volume.probe().Arm({.call = Call::kPunch, .count = UINT64_MAX, .error = EIO});
+  (void)volume->Settle();
+  volume.probe().Disarm();
+  volume.CreateFile(RandomBytes(1 << 20, 2));
+  volume.Commit();
+  volume.ExpectClean();
+}
+
+}  // namespace
+}  // namespace cow::test
