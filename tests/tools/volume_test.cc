@@ -150,6 +150,22 @@ TEST_F(VolumeCommands, ExclusiveIsWhatDestroyingFrees) {
   EXPECT_NEAR(static_cast<double>(before - used()), snapshot["exclusive"].get<double>(), 4 * 4096);
 }
 
+TEST_F(VolumeCommands, ListCountsTheSpaceOfEachOfManySnapshots) {
+  Do({"create", volume_});
+  for (int i = 0; i < 3; ++i) {
+    Fill("/f", 0, 4 + i, static_cast<char>('a' + i));
+    Do({"snapshot", At("f@" + std::to_string(i))});
+  }
+  Do({"rollback", At("f@1")});
+  const nlohmann::json list = Json({"list", "--space", At("")})["snapshots"];
+  ASSERT_EQ(list.size(), 4u);
+  EXPECT_GE(list[0]["exclusive"], 4 * 4096);  // @0 alone has the a
+  EXPECT_EQ(list[1]["exclusive"], 0);         // @1 is what is there now
+  for (const auto& entry : list) {
+    EXPECT_EQ(Json({"stat", entry["name"].get<std::string>()})["exclusive"], entry["exclusive"]);
+  }
+}
+
 TEST_F(VolumeCommands, RemovedFileKeepsItsSnapshots) {
   Do({"create", volume_});
   Fill("/f", 0, 1, 'a');

@@ -59,7 +59,10 @@ void PrintStat(const Target& target, const Entry& entry, const Format& format, s
 
 absl::StatusOr<int> List(const Arguments& arguments, const Environment& environment) {
   const std::string argument = arguments.operands[0].empty() ? "." : arguments.operands[0];
-  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kHead, false);
+  // Exact counts need the count log folded: once, where the volume is open for writing; for each
+  // snapshot anew, where it is open for reading.
+  absl::StatusOr<Located> located =
+      Locate(environment.doors, argument, Part::kHead, /*write=*/arguments.space);
   if (!located.ok()) return Annotate(located.status(), argument);
   Target& target = *located->target;
   const auto entries = AllSnapshots(target, located->path, arguments.space);
