@@ -232,81 +232,92 @@ TEST(GoldenTest, OldImagesCanBeWritten) {
   }
 }
 
-// Without the store: by the bytes that cow/format/README.md specifies.
+// What follows reads images without the store: by the bytes that cow/format/README.md specifies.
+
+// The frame that `entry` names, which matches its checksum.
+Bytes Verified(const Image& image, const Entry& entry) {
+  const Bytes bytes = FrameOf(image, entry.frame());
+  EXPECT_EQ(FrameChecksum(entry.frame(), entry.birth(), bytes), entry.checksum());
+  return bytes;
+}
+
+Entry ChildOf(const Image& image, const Entry& node, size_t index) {
+  Entry entry;
+  std::memcpy(&entry, Verified(image, node).data() + index * sizeof(entry), sizeof(entry));
+  return entry;
+}
+
+format::Record RecordOf(const Image& image, Entry root, size_t number) {
+  while (root.level() > 0) {
+    root = ChildOf(image, root, number / format::kRecordsPerLeaf >> (8 * (root.level() - 1)) & 255);
+  }
+  EXPECT_TRUE(root.table());
+  format::Record record;
+  std::memcpy(&record,
+              Verified(image, root).data() + number % format::kRecordsPerLeaf * sizeof(record),
+              sizeof(record));
+  EXPECT_TRUE(record.used());
+  return record;
+}
+
+// The newest superblock; both copies of both slots are there.
+Superblock SuperblockOf(const Image& image) {
+  Superblock newest;
+  for (int slot : {0, 1}) {
+    Superblock copies[2];
+    for (int copy : {0, 1}) {
+      const FrameNumber frame = format::SuperblockFrame(slot, copy);
+      const Bytes bytes = FrameOf(image, frame);
+      EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), 8), "cowvol\n\x1a");
+      auto superblock = format::DecodeSuperblock(bytes, frame);
+      EXPECT_TRUE(superblock.ok()) << superblock.status();
+      if (superblock.ok()) copies[copy] = *superblock;
+    }
+    EXPECT_EQ(copies[0].generation, copies[1].generation);
+    if (newest.generation < copies[0].generation) newest = copies[0];
+  }
+  return newest;
+}
+
 TEST(GoldenTest, OldImagesDecodeAsSpecified) {
   for (const Golden& golden : kImages) {
     SCOPED_TRACE(golden.name);
     std::optional<Image> image = Load(golden.name);
     ASSERT_TRUE(image.has_value());
-    std::optional<Superblock> newest;
-    for (int slot : {0, 1}) {
-      std::optional<Superblock> first;
-      for (int copy : {0, 1}) {
-        const FrameNumber frame = format::SuperblockFrame(slot, copy);
-        const Bytes bytes = FrameOf(*image, frame);
-        EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), 8), "cowvol\n\x1a");
-        auto superblock = format::DecodeSuperblock(bytes, frame);
-        ASSERT_TRUE(superblock.ok()) << superblock.status();
-        if (copy == 0) first = *superblock;
-        EXPECT_EQ(superblock->generation, first->generation);
-      }
-      if (!newest.has_value() || newest->generation < first->generation) newest = first;
-    }
-    EXPECT_EQ(newest->incompatible,
+    const Superblock newest = SuperblockOf(*image);
+    EXPECT_EQ(newest.incompatible,
               golden.data_checksums ? 0 : format::kIncompatibleNoDataChecksums);
-    EXPECT_EQ(newest->trees.next_object, 3u);
-    EXPECT_EQ(newest->catalog.next_object, 3u);
-    EXPECT_FALSE(newest->orphans.root.empty());
-    EXPECT_LE(newest->total_frames * kPageSize, image->size());
+    EXPECT_EQ(newest.trees.next_object, 3u);
+    EXPECT_EQ(newest.catalog.next_object, 3u);
+    EXPECT_FALSE(newest.orphans.root.empty());
+    EXPECT_LE(newest.total_frames * kPageSize, image->size());
 
-    // Down to the first file of the first tree: leaf, record, leaf, record, page table, page.
-    auto verified = [&](const Entry& entry) {
-      const Bytes bytes = FrameOf(*image, entry.frame());
-      EXPECT_EQ(FrameChecksum(entry.frame(), entry.birth(), bytes), entry.checksum());
-      return bytes;
-    };
-    auto child = [&](const Entry& node, size_t index) {
-      Entry entry;
-      std::memcpy(&entry, verified(node).data() + index * sizeof(entry), sizeof(entry));
-      return entry;
-    };
-    auto record = [&](Entry root, size_t number) {
-      while (root.level() > 0) {
-        root = child(root, number / format::kRecordsPerLeaf >> (8 * (root.level() - 1)) & 255);
-      }
-      EXPECT_TRUE(root.table());
-      format::Record result;
-      std::memcpy(&result,
-                  verified(root).data() + number % format::kRecordsPerLeaf * sizeof(result),
-                  sizeof(result));
-      EXPECT_TRUE(result.used());
-      return result;
-    };
-    const format::Record tree = record(newest->trees.root, 1);
+    // Down to the last page of the first file of the first tree.
+    const format::Record tree = RecordOf(*image, newest.trees.root, 1);
     EXPECT_EQ(tree.flags, format::kRecordUsed | format::kRecordTree);
     EXPECT_EQ(tree.size, 43u);  // the next number
-    const format::Record file = record(tree.root, 1);
+    const format::Record file = RecordOf(*image, tree.root, 1);
     EXPECT_EQ(file.flags, format::kRecordUsed);
     EXPECT_EQ(file.size, 3 * kPageSize);
     EXPECT_EQ(file.pages, 3u);
     EXPECT_EQ(std::string(file.attributes.data(), file.attribute_length), "file");
     EXPECT_EQ(file.root.level(), 1);
-    const Entry page = child(file.root, 2);
+    const Entry page = ChildOf(*image, file.root, 2);
     EXPECT_FALSE(page.has_children());
     EXPECT_EQ(page.checksum() != 0, golden.data_checksums);
     const std::string text = "page 2 of one\n";
     const Bytes bytes = FrameOf(*image, page.frame());
     EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), text.size()), text);
 
-    // The logs.
-    for (const format::LogRoot& log : {newest->count_log, newest->free_log}) {
+    int logs = 0;
+    for (const format::LogRoot& log : {newest.count_log, newest.free_log}) {
       if (log.first == log.end) continue;
-      auto tail = format::DecodeLogFrame(verified(log.tail));
+      auto tail = format::DecodeLogFrame(Verified(*image, log.tail));
       ASSERT_TRUE(tail.ok()) << tail.status();
       EXPECT_EQ(tail->first + tail->items.size(), log.end);
+      ++logs;
     }
-    EXPECT_LT(newest->count_log.first + newest->free_log.first,
-              newest->count_log.end + newest->free_log.end);
+    EXPECT_GT(logs, 0);
   }
 }
 
