@@ -98,7 +98,7 @@ void Seek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse_
   const bool data = whence == SEEK_DATA;
   // A store to a shared map that is not written out yet is data too.
   if (server.nodes.HasWriter(number) && server.tasks.Run([=, &server, &file] {
-        server.kernel.WriteOutAndEvict(number);
+        server.kernel.WriteOutUnderLock(number);
         ReplySeek(request, file, begin, data);
       })) {
     return;

@@ -2,12 +2,15 @@
 
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
-
-#include "absl/cleanup/cleanup.h"
+#include <functional>
 
 namespace cow::fuse {
 namespace {
@@ -26,6 +29,45 @@ int OpenNode(int mount, uint64_t node) {
   return open_by_handle_at(mount, handle, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
+// Since 6.16 the pages that the kernel writes out stay marked until the server has answered, so
+// that sync_file_range waits for that; before, only fsync does.
+bool WaitsForServer() {
+  utsname system;
+  int major_version = 0;
+  int minor_version = 0;
+  if (uname(&system) != 0 || sscanf(system.release, "%d.%d", &major_version, &minor_version) != 2) {
+    return false;
+  }
+  return major_version > 6 || (major_version == 6 && minor_version >= 16);
+}
+
+bool WriteOutFile(int file) {
+  static const bool waits = WaitsForServer();
+  if (!waits) return fsync(file) == 0;
+  return sync_file_range(
+             file, 0, 0,
+             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) == 0;
+}
+
+// Runs `body` in a thread that does not hold the device open, and waits for it. The kernel calls in
+// `body` wait for the server in a way that kill -9 does not end; only closing the device does. That
+// happens when the last thread that has it open is gone: so this one must not be among them.
+void RunApart(int device, const std::function<void()>& body) {
+  struct Work {
+    int device;
+    const std::function<void()>& body;
+  } work = {device, body};
+  const auto start = +[](void* argument) -> void* {
+    const Work& todo = *static_cast<Work*>(argument);
+    if (unshare(CLONE_FILES) == 0) close(todo.device);
+    todo.body();
+    return nullptr;
+  };
+  pthread_t thread;
+  if (pthread_create(&thread, nullptr, start, &work) != 0) return;
+  pthread_join(thread, nullptr);
+}
+
 }  // namespace
 
 int Kernel::OpenMount() const {
@@ -39,35 +81,42 @@ int Kernel::OpenMount() const {
   return mount;
 }
 
-void Kernel::WriteOut(const std::vector<uint64_t>& nodes) {
-  if (nodes.empty()) return;
+void Kernel::WriteOutOpened(const std::vector<uint64_t>& nodes, std::vector<uint64_t>& left) {
   {
     absl::MutexLock lock(&lock_);
     writing_out_.insert(gettid());
   }
   const int mount = OpenMount();
-  absl::Cleanup done = [this, mount] {
-    if (mount >= 0) close(mount);
-    absl::MutexLock lock(&lock_);
-    writing_out_.erase(gettid());
-  };
   for (const uint64_t node : nodes) {
     const int file = mount < 0 ? -1 : OpenNode(mount, node);
-    const bool written = file >= 0 && fsync(file) == 0;
+    if (file < 0 || !WriteOutFile(file)) left.push_back(node);
     if (file >= 0) close(file);
-    if (!written) WriteOutAndEvict(node);
+  }
+  if (mount >= 0) close(mount);
+  absl::MutexLock lock(&lock_);
+  writing_out_.erase(gettid());
+}
+
+void Kernel::WriteOut(const std::vector<uint64_t>& nodes) {
+  if (nodes.empty()) return;
+  std::vector<uint64_t> left = nodes;
+  RunApart(fuse_session_fd(session_), [&] {
+    left.clear();
+    WriteOutOpened(nodes, left);
+  });
+  for (const uint64_t node : left) DropContent(node);
+}
+
+void Kernel::WriteOutUnderLock(uint64_t node) {
+  // fsync would wait for the lock.
+  if (WaitsForServer()) {
+    WriteOut({node});
+  } else {
+    DropContent(node);
   }
 }
 
-void Kernel::WriteOutAndEvict(uint64_t node) {
-  fuse_lowlevel_notify_inval_inode(session_, node, 0, 0);
-}
-
 void Kernel::DropContent(uint64_t node) { fuse_lowlevel_notify_inval_inode(session_, node, 0, 0); }
-
-void Kernel::DropAttributes(uint64_t node) {
-  fuse_lowlevel_notify_inval_inode(session_, node, -1, 0);
-}
 
 void Kernel::DropEntry(uint64_t directory, std::string_view name) {
   const std::string text(name);

@@ -32,13 +32,10 @@ class Kernel {
   // Every store made before the call to a shared map of these nodes is with the server when this
   // returns. Keeps what is cached where it may open files of the mount, evicts it elsewhere.
   void WriteOut(const std::vector<uint64_t>& nodes);
-  // As WriteOut of one node, always by eviction; takes no lock of the inode, so it may run while a
-  // request that holds one waits for it.
-  void WriteOutAndEvict(uint64_t node);
-  // The kernel asks again for content and attributes of a node.
+  // As WriteOut of one node, while a request waits for it that holds the lock of the inode.
+  void WriteOutUnderLock(uint64_t node);
+  // The kernel writes out, and asks again for content and attributes of a node.
   void DropContent(uint64_t node);
-  // The kernel asks again for the attributes.
-  void DropAttributes(uint64_t node);
   // The kernel asks again for an entry of a directory, found or not found.
   void DropEntry(uint64_t directory, std::string_view name);
 
@@ -51,6 +48,8 @@ class Kernel {
 
  private:
   int OpenMount() const;
+  // The nodes for which that was not possible are added to `left`.
+  void WriteOutOpened(const std::vector<uint64_t>& nodes, std::vector<uint64_t>& left);
 
   const std::string mountpoint_;
   fuse_session* session_ = nullptr;

@@ -127,7 +127,7 @@ int Mount::End(int signal) {
 }
 
 void Mount::Clear() {
-  while (umount2(mountpoint_.c_str(), MNT_DETACH) == 0) {
+  while (umount2(mountpoint_.c_str(), MNT_FORCE | MNT_DETACH) == 0) {
   }
 }
 
