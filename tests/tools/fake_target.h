@@ -63,13 +63,16 @@ class FakeTarget : public Target {
     return volume_.check;
   }
 
-  std::string NameOf(std::string_view path) const override { return prefix_ + std::string(path); }
-
   absl::StatusOr<std::string> Inside(std::string_view argument) const override {
     if (!argument.starts_with(prefix_)) {
       return MakeError(absl::StatusCode::kInvalidArgument, EXDEV, "not in the same volume");
     }
     return std::string(argument.substr(prefix_.size()));
+  }
+
+ protected:
+  std::string FullNameOf(std::string_view path) const override {
+    return prefix_ + std::string(path);
   }
 
  private:

@@ -167,6 +167,20 @@ TEST_F(MountCommands, LinkAtTheEndOfAPathIsFollowed) {
   EXPECT_EQ(Json({"stat", At("link@mon")})["name"], At("f@mon"));
 }
 
+TEST_F(MountCommands, NamesAreRelativeWhereTheArgumentIs) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  Write("f", "one");
+  std::filesystem::create_directory(At("d"));
+  std::filesystem::current_path(mount_);
+  EXPECT_EQ(Do({"snapshot", "-H", "f@mon"}), "f@mon\n");
+  EXPECT_EQ(Json({"stat", "."})["name"], ".");
+  EXPECT_EQ(Json({"list"})["snapshots"][0]["name"], "f@mon");
+  EXPECT_EQ(Json({"list", mount_})["snapshots"][0]["name"], At("f@mon"));
+  std::filesystem::current_path(At("d"));
+  EXPECT_EQ(Json({"stat", "../f@mon"})["name"], At("f@mon"));
+  std::filesystem::current_path(before);
+}
+
 TEST_F(MountCommands, RealEntryWithAnAtWins) {
   Write("f", "one");
   Do({"snapshot", At("f@mon")});

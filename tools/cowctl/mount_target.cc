@@ -54,8 +54,6 @@ class MountTarget : public Target {
     }
   }
 
-  std::string NameOf(std::string_view path) const override { return InMount(mount_, path); }
-
   absl::StatusOr<std::string> Inside(std::string_view argument) const override {
     COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(argument));
     struct stat attributes = {};
@@ -67,6 +65,9 @@ class MountTarget : public Target {
     COW_ASSIGN_OR_RETURN(const Mount mount, MountOf(path.existing));
     return InFilesystem(mount, path.whole);
   }
+
+ protected:
+  std::string FullNameOf(std::string_view path) const override { return InMount(mount_, path); }
 
  private:
   const int descriptor_;

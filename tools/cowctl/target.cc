@@ -54,6 +54,10 @@ absl::StatusOr<Located> LocateInMount(const Doors& doors, std::string_view argum
   COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(head));
   Located located;
   COW_ASSIGN_OR_RETURN(located.target, doors.mount(path.existing));
+  if (!argument.starts_with('/')) {
+    COW_ASSIGN_OR_RETURN(const HostPath here, Canonical("."));
+    located.target->SetDirectory(here.whole);
+  }
   COW_ASSIGN_OR_RETURN(located.path, located.target->Inside(path.whole));
   if (part == Part::kSnapshot) {
     located.name = name;
@@ -64,6 +68,14 @@ absl::StatusOr<Located> LocateInMount(const Doors& doors, std::string_view argum
 }
 
 }  // namespace
+
+std::string Target::NameOf(std::string_view path) const {
+  const std::string name = FullNameOf(path);
+  if (directory_.empty() || !name.starts_with(directory_)) return name;
+  if (name.size() == directory_.size()) return ".";
+  const size_t skipped = directory_.size() + (directory_ == "/" ? 0 : 1);
+  return name[skipped - 1] == '/' ? name.substr(skipped) : name;
+}
 
 bool SplitName(std::string_view argument, std::string_view& path, std::string_view& name) {
   const size_t at = argument.rfind('@');

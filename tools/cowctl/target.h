@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,12 +32,20 @@ class Target {
   virtual absl::StatusOr<CheckOutcome> Check(
       const std::function<void(uint64_t, uint64_t)>& progress) = 0;
 
-  // What a path of the volume is called outside: what can be given to cowctl again.
-  virtual std::string NameOf(std::string_view path) const = 0;
+  // What a path of the volume is called outside: what can be given to cowctl again. Below
+  // `directory` it is relative to that, where one was set.
+  std::string NameOf(std::string_view path) const;
+  void SetDirectory(std::string directory) { directory_ = std::move(directory); }
 
   // The path in this volume that `argument` means, which need not exist. kInvalidArgument (EXDEV)
   // when it is in another.
   virtual absl::StatusOr<std::string> Inside(std::string_view argument) const = 0;
+
+ protected:
+  virtual std::string FullNameOf(std::string_view path) const = 0;
+
+ private:
+  std::string directory_;
 };
 
 // What an argument says about a snapshot.

@@ -99,8 +99,6 @@ class VolumeTarget : public Target {
     return outcome;
   }
 
-  std::string NameOf(std::string_view path) const override { return name_ + ":" + Absolute(path); }
-
   absl::StatusOr<std::string> Inside(std::string_view argument) const override {
     std::string_view volume;
     std::string_view path;
@@ -110,6 +108,11 @@ class VolumeTarget : public Target {
     }
     while (path.ends_with('/')) path.remove_suffix(1);
     return Relative(path);
+  }
+
+ protected:
+  std::string FullNameOf(std::string_view path) const override {
+    return name_ + ":" + Absolute(path);
   }
 
  private:
