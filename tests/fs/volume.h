@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,16 +16,56 @@
 
 #include "cow/base/status.h"
 #include "cow/fs/filesystem.h"
-#include "tests/support/temporary_directory.h"
+#include "cow/os/file.h"
 
 namespace cow::fs {
 
+// A file in memory that stays when the store that has it is closed, so that it can be opened again.
+class LastingFile : public os::File {
+ public:
+  explicit LastingFile(std::shared_ptr<os::File> file) : file_(std::move(file)) {}
+  absl::Status Read(uint64_t offset, std::span<std::byte> buffer) const override {
+    return file_->Read(offset, buffer);
+  }
+  absl::Status Write(uint64_t offset, std::span<const std::byte> buffer) override {
+    return file_->Write(offset, buffer);
+  }
+  absl::Status WriteVector(uint64_t offset, std::span<const iovec> buffers) override {
+    return file_->WriteVector(offset, buffers);
+  }
+  absl::Status ReadVector(uint64_t offset, std::span<const iovec> buffers) const override {
+    return file_->ReadVector(offset, buffers);
+  }
+  absl::Status Flush() override { return file_->Flush(); }
+  absl::Status Allocate(uint64_t offset, uint64_t length) override {
+    return file_->Allocate(offset, length);
+  }
+  absl::Status Punch(uint64_t offset, uint64_t length) override {
+    return file_->Punch(offset, length);
+  }
+  absl::StatusOr<uint64_t> Size() const override { return file_->Size(); }
+  absl::Status Resize(uint64_t size) override { return file_->Resize(size); }
+  absl::StatusOr<uint64_t> AllocatedBytes() const override { return file_->AllocatedBytes(); }
+  absl::StatusOr<bool> TryLock(uint64_t byte, os::LockKind kind) override {
+    return file_->TryLock(byte, kind);
+  }
+  absl::Status Unlock(uint64_t byte) override { return file_->Unlock(byte); }
+  absl::StatusOr<std::optional<uint64_t>> FirstLocked(uint64_t begin, uint64_t end) const override {
+    return file_->FirstLocked(begin, end);
+  }
+  int descriptor() const override { return file_->descriptor(); }
+  const std::string& name() const override { return file_->name(); }
+
+ private:
+  const std::shared_ptr<os::File> file_;
+};
+
 class TestVolume {
  public:
-  explicit TestVolume(uint64_t max_bytes = 0) {
+  explicit TestVolume(uint64_t max_bytes = 0) : file_(os::OpenMemoryFile("test volume").value()) {
     CreateOptions create;
     create.store.max_bytes = max_bytes;
-    auto created = FileSystem::Create(directory_ / "volume", create, Options());
+    auto created = FileSystem::Create(std::make_unique<LastingFile>(file_), create, Options());
     EXPECT_TRUE(created.ok()) << created.status();
     fs_ = *std::move(created);
   }
@@ -33,7 +76,7 @@ class TestVolume {
   void Reopen() {
     EXPECT_EQ(fs_->Sync(), absl::OkStatus());
     fs_.reset();
-    auto opened = FileSystem::Open(directory_ / "volume", Options());
+    auto opened = FileSystem::Open(std::make_unique<LastingFile>(file_), Options());
     ASSERT_TRUE(opened.ok()) << opened.status();
     fs_ = *std::move(opened);
   }
@@ -149,6 +192,12 @@ class TestVolume {
   }
   std::vector<std::string> List(std::string_view path) { return List(Id(path)); }
 
+  std::vector<SnapshotInfo> Snapshots() {
+    auto list = fs_->ListSnapshots();
+    EXPECT_TRUE(list.ok()) << list.status();
+    return list.ok() ? *std::move(list) : std::vector<SnapshotInfo>();
+  }
+
   // Everything that CheckNames and the store's own check find wrong.
   std::vector<std::string> Damages() {
     std::vector<std::string> texts;
@@ -170,8 +219,8 @@ class TestVolume {
     return options;
   }
 
-  test::TemporaryDirectory directory_;
-  time_t time_ = 1'000'000'000;
+  const std::shared_ptr<os::File> file_;
+  std::atomic<time_t> time_ = 1'000'000'000;
   std::unique_ptr<FileSystem> fs_;
 };
 
