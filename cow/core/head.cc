@@ -21,13 +21,8 @@ bool Head::mapped() const {
 absl::Status Head::Seal() {
   std::shared_ptr<MappingState> mapping;
   {
-    absl::MutexLock lock(&mu_);
+    absl::ReaderMutexLock lock(&mu_);
     mapping = mapping_.lock();
-    // Its destructor is sealing it: what was stored must be in the file when this returns.
-    if (mapping == nullptr) {
-      mu_.Await(absl::Condition(
-          +[](bool* mapped) { return !*mapped; }, &mapped_));
-    }
   }
   return mapping == nullptr ? absl::OkStatus() : mapping->Seal();
 }

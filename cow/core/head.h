@@ -3,8 +3,8 @@
 // Invariant: while a write mapping exists, nothing but its seals changes the file; so pages that
 // the mapping has not made its own keep the frames they were bound to.
 //
-// Lock order: VolumeState::mapping_mu_, VolumeState::heads_mu_, Head::mu_, and then the locks of fs
-// and store. None is held while caller code runs or a mapping is sealed.
+// Lock order: VolumeState::mapping_mu_, VolumeState::heads_mu_, Head::mu_ or MappingState::mu_, and
+// then the locks of vm, fs and store. None is held while caller code runs.
 #pragma once
 
 #include <memory>
@@ -48,14 +48,14 @@ class Head {
 
   bool mapped() const;
 
-  // Seals the write mapping where there is one; waits for one that is being destroyed.
+  // Seals the write mapping where there is one.
   absl::Status Seal();
 
  private:
   static absl::Status MappedError();
 
   mutable absl::Mutex mu_;
-  // From when the mapping is made until it is unmapped, so longer than `mapping_` can be locked.
+  // From when the mapping is made until it is sealed and unmapped.
   bool mapped_ ABSL_GUARDED_BY(mu_) = false;
   std::weak_ptr<MappingState> mapping_ ABSL_GUARDED_BY(mu_);
 };

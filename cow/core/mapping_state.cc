@@ -64,16 +64,23 @@ MappingState::MappingState(std::shared_ptr<VolumeState> volume,
                            std::unique_ptr<vm::Mapping> mapping, std::string path)
     : volume_(std::move(volume)), path_(std::move(path)), mapping_(std::move(mapping)) {}
 
-MappingState::~MappingState() {
+void MappingState::Close() {
   if (head_ == nullptr) return;
   // Nobody to tell about an error: that is what Mapping::Seal is for.
   Seal().IgnoreError();
-  mapping_.reset();
+  {
+    absl::MutexLock lock(&mu_);
+    mapping_.reset();
+  }
   head_->Unmapped();
 }
 
 Mapping MappingState::Handle(std::shared_ptr<MappingState> state, Access access) {
-  const std::span<std::byte> bytes = state->mapping_->bytes();
+  std::span<std::byte> bytes;
+  {
+    absl::ReaderMutexLock lock(&state->mu_);
+    bytes = state->mapping_->bytes();
+  }
   return Mapping(std::move(state), bytes, access);
 }
 
@@ -114,10 +121,15 @@ absl::Status MappingState::Seal() {
         "seal", path_);
   }
   HeadSink sink(*file_);
+  absl::ReaderMutexLock lock(&mu_);
+  if (mapping_ == nullptr) return absl::OkStatus();
   return Explain(mapping_->Seal(sink), "seal", path_);
 }
 
-absl::Status MappingState::Reset() { return Explain(mapping_->Reset(), "reset", path_); }
+absl::Status MappingState::Reset() {
+  absl::ReaderMutexLock lock(&mu_);
+  return Explain(mapping_->Reset(), "reset", path_);
+}
 
 }  // namespace cow::core
 
@@ -127,8 +139,19 @@ Mapping::Mapping(std::shared_ptr<core::MappingState> state, std::span<std::byte>
                  Access access)
     : state_(std::move(state)), bytes_(bytes), access_(access) {}
 Mapping::Mapping(Mapping&& other) noexcept = default;
-Mapping& Mapping::operator=(Mapping&& other) noexcept = default;
-Mapping::~Mapping() = default;
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(state_, other.state_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(access_, other.access_);
+  // What this one had ends here, not when `other` does.
+  const Mapping replaced(std::move(other));
+  return *this;
+}
+
+Mapping::~Mapping() {
+  if (state_ != nullptr) state_->Close();
+}
 
 absl::Status Mapping::Seal() { return state_->Seal(); }
 absl::Status Mapping::Reset() { return state_->Reset(); }

@@ -4,8 +4,10 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "cow/core/head.h"
 #include "cow/core/volume_state.h"
 #include "cow/fs/filesystem.h"
@@ -30,13 +32,14 @@ class MappingState {
 
   MappingState(std::shared_ptr<VolumeState> volume, std::unique_ptr<vm::Mapping> mapping,
                std::string path);
-  // Seals and unmaps a write mapping, and then lets others change the file.
-  ~MappingState();
-  MappingState(const MappingState&) = delete;
-  MappingState& operator=(const MappingState&) = delete;
 
+  // Of a write mapping. Also when Close has run: then all is sealed.
   absl::Status Seal();
   absl::Status Reset();
+
+  // What the end of the handle does: seals and unmaps a write mapping, and lets others change the
+  // file. Not left to the destructor, which a seal in another thread can put off.
+  void Close();
 
  private:
   static Mapping Handle(std::shared_ptr<MappingState> state, Access access);
@@ -46,7 +49,9 @@ class MappingState {
   // Of write mappings; constant once the mapping was handed out.
   std::shared_ptr<fs::FileHandle> file_;
   std::shared_ptr<Head> head_;
-  std::unique_ptr<vm::Mapping> mapping_;
+
+  absl::Mutex mu_;
+  std::unique_ptr<vm::Mapping> mapping_ ABSL_GUARDED_BY(mu_);  // until Close
 };
 
 }  // namespace cow::core

@@ -41,7 +41,7 @@ TEST_P(MappingTest, EverySealAddsWhatIsNew) {
       model.replace(page * 4096 + round, text.size(), text);
     }
     ASSERT_EQ(live.Seal(), absl::OkStatus());
-    ASSERT_EQ(TextOf(file), model) << round;
+    ASSERT_TRUE(Same(TextOf(file), model)) << round;
   }
 }
 
@@ -106,7 +106,7 @@ TEST_P(MappingTest, ReadMappingsOfAFileStayAsTheFileWas) {
     ASSERT_EQ(file.Write(0, AsBytes(std::string(kMiB, c))), absl::OkStatus());
     ASSERT_EQ(volume_.Sync(), absl::OkStatus());
   }
-  EXPECT_EQ(TextOf(old), std::string(kMiB, 'o'));
+  EXPECT_TRUE(Same(TextOf(old), std::string(kMiB, 'o')));
   ExpectSound(volume_);
 }
 
@@ -147,16 +147,23 @@ TEST_P(MappingTest, AnEmptyFileCannotBeMapped) {
   EXPECT_EQ(file.Write(0, AsBytes("x")), absl::OkStatus()) << "a failed mapping holds nothing";
 }
 
+// The thread sanitizer leaves no room for a TiB.
+#ifdef __SANITIZE_THREAD__
+constexpr uint64_t kSparse = 4 * kGiB;
+#else
+constexpr uint64_t kSparse = kTiB;
+#endif
+
 TEST_P(MappingTest, SparseFilesAreMappedWhole) {
-  File file = volume_.CreateFile("/a", kTiB).value();
+  File file = volume_.CreateFile("/a", kSparse).value();
   Mapping live = file.Map(Access::kWrite).value();
-  Store(live, kTiB - 4, "tail");
-  Store(live, kTiB / 2, "middle");
+  Store(live, kSparse - 4, "tail");
+  Store(live, kSparse / 2, "middle");
   const Snapshot snapshot = file.TakeSnapshot("s").value();
   std::string text(6, '\0');
-  ASSERT_EQ(snapshot.Read(kTiB / 2, std::as_writable_bytes(std::span(text))).value(), 6);
+  ASSERT_EQ(snapshot.Read(kSparse / 2, std::as_writable_bytes(std::span(text))).value(), 6);
   EXPECT_EQ(text, "middle");
-  EXPECT_EQ(snapshot.Read(kTiB - 4, std::as_writable_bytes(std::span(text))).value(), 4);
+  EXPECT_EQ(snapshot.Read(kSparse - 4, std::as_writable_bytes(std::span(text))).value(), 4);
   EXPECT_EQ(text.substr(0, 4), "tail");
   EXPECT_LT(volume_.Space().used_bytes, 4 * kMiB);
 }
@@ -196,7 +203,7 @@ TEST_P(MappingTest, OneFileIsWrittenFromAnotherOnesMapping) {
   Store(mapping, kMiB, "mark");
   File target = volume_.CreateFile("/b").value();
   ASSERT_EQ(target.Write(0, mapping.bytes()), absl::OkStatus());
-  EXPECT_EQ(TextOf(target), TextOf(mapping));
+  EXPECT_TRUE(Same(TextOf(target), TextOf(mapping)));
 }
 
 TEST_P(MappingTest, ARemovedFileIsSealedStill) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -35,6 +36,17 @@ std::string TextOf(const Readable& readable) {
 
 inline std::string TextOf(const Mapping& mapping) {
   return std::string(reinterpret_cast<const char*>(mapping.bytes().data()), mapping.size());
+}
+
+// Whether two contents are the same; where they differ, without printing all of them.
+inline testing::AssertionResult Same(std::string_view found, std::string_view expected) {
+  if (found == expected) return testing::AssertionSuccess();
+  const size_t common = std::min(found.size(), expected.size());
+  const auto [at, other] =
+      std::ranges::mismatch(found.substr(0, common), expected.substr(0, common));
+  return testing::AssertionFailure()
+         << found.size() << " bytes instead of " << expected.size() << ", different from byte "
+         << at - found.begin() << " on: \"" << found.substr(at - found.begin(), 40) << "\"";
 }
 
 // A new file with this content.
