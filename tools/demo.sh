@@ -17,9 +17,11 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source=$PWD
 tools/install_packages.sh
-echo "Building cowfs and cowctl into build/ ..."
-cmake --preset release >/dev/null
-cmake --build build --target cowfs cowctl -- --quiet
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "Building cowfs and cowctl into build/ (a few minutes the first time)"
+build() { cmake --preset release && cmake --build build --target cowfs cowctl; }
+build >"$log" 2>&1 || { cat "$log" >&2; echo "demo: the build failed" >&2; exit 1; }
 [[ -r /dev/fuse && -w /dev/fuse ]] || {
   echo "demo: /dev/fuse cannot be opened; a mount needs it (modprobe fuse, or run as root)" >&2
   exit 1
@@ -39,7 +41,7 @@ clean_up() {
   trap - EXIT
   unmount
   # Where unmounting failed, what is in the mount is not to be deleted file by file.
-  cd / && rm -rf --one-file-system "$work"
+  cd / && rm -rf --one-file-system "$work" "$log"
   exit "$status"
 }
 trap clean_up EXIT
@@ -62,15 +64,16 @@ run() {
   (( status == 0 )) || { echo "demo: this command failed" >&2; exit 1; }
   printf '    %s%d ms%s\n' "$dim" $(( (end - start) / 1000 )) "$plain"
 }
-human() { numfmt --to=iec --format=%.1f "$1"; }
+human() { numfmt --to=iec --suffix=B --format=%.1f "$1"; }
 rows() { sqlite3 -readonly "$1" "SELECT count(*) FROM \"$table\""; }
 digest() { sha256sum <"$1" | cut -c1-16; }
 # Two versions of the file, read at their own paths, side by side.
 compare() {
-  printf '    %-12s  %24s  %24s\n' "" "$1" "$2"
-  [[ -z $table ]] ||
-    printf '    %-12s  %24s  %24s\n' "rows" "$(rows "mnt/$1")" "$(rows "mnt/$2")"
-  printf '    %-12s  %24s  %24s\n' "sha256" "$(digest "mnt/$1")" "$(digest "mnt/$2")"
+  line() { printf "    %-8s%$(( ${#first} + 4 ))s%$(( ${#second} + 4 ))s\n" "$@"; }
+  local first=$(printf '%16s' "$1") second=$(printf '%16s' "$2")
+  line "" "$1" "$2"
+  [[ -z $table ]] || line "rows" "$(rows "mnt/$1")" "$(rows "mnt/$2")"
+  line "sha256" "$(digest "mnt/$1")" "$(digest "mnt/$2")"
 }
 
 # The table with the most rows of a database; nothing for other files.
