@@ -110,8 +110,8 @@ struct Entry {
   bool has_space = false;   // referenced and exclusive are set
   uint64_t size = 0;        // bytes of the file, 0 for others
   int64_t created_ns = 0;   // since 1970: of the snapshot, or of the head; 0: not known
-  uint64_t referenced = 0;  // bytes of the frames it can reach
-  uint64_t exclusive = 0;   // bytes that would be free without it: only it holds them
+  uint64_t referenced = 0;  // bytes of the pages it can reach
+  uint64_t exclusive = 0;   // bytes that would be free without it, page tables included
   uint64_t snapshots = 0;   // of a head: how many it has
   friend bool operator==(const Entry&, const Entry&) = default;
 };

@@ -193,7 +193,7 @@ TEST_F(VolumeCommands, VolumeInUseIsRefusedWithItsHolderAndAWayOut) {
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr(volume_));
   EXPECT_THAT(ran.err, HasSubstr(std::to_string(getpid())));
-  EXPECT_THAT(ran.err, HasSubstr("use a path in its mount"));
+  EXPECT_THAT(ran.err, HasSubstr("use its mount"));
 }
 
 TEST_F(VolumeCommands, WhatIsNoVolumeIsRefused) {

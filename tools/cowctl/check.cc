@@ -41,7 +41,7 @@ void PrintOutcome(const std::string& argument, const CheckOutcome& outcome, cons
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
   absl::StatusOr<std::unique_ptr<Target>> target = LocateWhole(environment.doors, argument);
-  if (!target.ok()) return Annotate(target.status(), argument);
+  if (!target.ok()) return Named(target.status(), argument);
   absl::StatusOr<CheckOutcome> outcome;
   {
     Progress progress(environment.err, environment.err_is_terminal);
@@ -49,7 +49,7 @@ absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environ
       progress.Update(done * kPageSize, total * kPageSize);
     });
   }
-  if (!outcome.ok()) return Annotate(outcome.status(), argument);
+  if (!outcome.ok()) return Named(outcome.status(), argument);
   PrintOutcome(argument, *outcome, arguments.format, environment.out);
   return outcome->damages.empty() ? kDone : kFailed;
 }

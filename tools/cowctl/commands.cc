@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/entry.h"
@@ -64,7 +65,7 @@ absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
   }
   COW_RETURN_IF_ERROR(CheckName(name));
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kSnapshot, true);
-  if (!located.ok()) return Annotate(located.status(), argument);
+  if (!located.ok()) return Named(located.status(), argument);
   return located;
 }
 
@@ -72,7 +73,7 @@ absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
 absl::StatusOr<Entry> ExecuteOne(Target& target, const Request& request,
                                  const std::string& argument) {
   absl::StatusOr<Reply> reply = target.Execute(request);
-  if (!reply.ok()) return Annotate(reply.status(), argument);
+  if (!reply.ok()) return Named(reply.status(), argument);
   if (reply->entries.size() != 1) {
     return MakeError(absl::StatusCode::kInternal, EPROTO,
                      absl::StrCat(argument, ": the answer says nothing about it"));
@@ -99,7 +100,7 @@ std::span<const CommandSpec> Commands() { return kCommands; }
 absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kHead, true);
-  if (!located.ok()) return Annotate(located.status(), argument);
+  if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
@@ -124,7 +125,7 @@ absl::StatusOr<int> Snapshot(const Arguments& arguments, const Environment& envi
 absl::StatusOr<int> Clone(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, true);
-  if (!located.ok()) return Annotate(located.status(), argument);
+  if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;
   COW_ASSIGN_OR_RETURN(const std::string inside, target.Inside(arguments.operands[1]));
   COW_ASSIGN_OR_RETURN(
@@ -187,6 +188,15 @@ absl::Status UsageError(std::string_view message) {
   return status;
 }
 
+absl::Status Named(const absl::Status& status, const std::string& argument) {
+  // Errors about a volume as a whole name it themselves.
+  std::string_view volume = argument;
+  std::string_view path;
+  SplitVolume(argument, volume, path);
+  const absl::string_view name(volume.data(), volume.size());
+  return absl::StrContains(status.message(), name) ? status : Annotate(status, argument);
+}
+
 bool IsUsageError(const absl::Status& status) {
   return status.GetPayload("cowctl/usage").has_value();
 }
@@ -203,8 +213,6 @@ std::string Advice(std::string_view command, const absl::Status& status) {
                             : "choose another path";
     case ENOENT:
       return names_snapshot ? "cowctl list shows what snapshots there are" : "";
-    case EBUSY:
-      return "use a path in its mount";
     case EXDEV:
       return "a clone stays in its volume: copy it with cp instead";
     case EACCES:

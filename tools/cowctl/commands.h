@@ -52,6 +52,9 @@ absl::StatusOr<int> Features(const Arguments& arguments, const Environment& envi
 absl::Status UsageError(std::string_view message);
 bool IsUsageError(const absl::Status& status);
 
+// `status` with what it is about before it, where it does not say so itself.
+absl::Status Named(const absl::Status& status, const std::string& argument);
+
 // What to do about an error of a command; empty where the message says it all.
 std::string Advice(std::string_view command, const absl::Status& status);
 

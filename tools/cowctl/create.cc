@@ -11,8 +11,8 @@ absl::StatusOr<int> Create(const Arguments& arguments, const Environment& enviro
   const Format& format = arguments.format;
   absl::StatusOr<Volume> volume =
       Volume::Open(path, {.create = true, .exclusive = true, .max_bytes = arguments.size});
-  if (!volume.ok()) return Annotate(volume.status(), path);
-  if (absl::Status durable = volume->Sync(); !durable.ok()) return Annotate(durable, path);
+  if (!volume.ok()) return Named(volume.status(), path);
+  if (absl::Status durable = volume->Sync(); !durable.ok()) return Named(durable, path);
   if (format.json) {
     PrintJson({{"volume", path}, {"size", arguments.size}}, environment.out);
   } else if (format.script) {

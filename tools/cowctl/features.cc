@@ -16,9 +16,9 @@ namespace {
 absl::StatusOr<std::vector<Feature>> FeaturesOfMount(const Environment& environment,
                                                      const std::string& argument) {
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kHead, false);
-  if (!located.ok()) return Annotate(located.status(), argument);
+  if (!located.ok()) return Named(located.status(), argument);
   const auto reply = located->target->Execute({.command = control::Command::kPing});
-  if (!reply.ok()) return Annotate(reply.status(), argument);
+  if (!reply.ok()) return Named(reply.status(), argument);
   std::vector<Feature> features;
   for (const std::string& text : reply->info.features) {
     const size_t colon = text.find(": ");

@@ -63,10 +63,10 @@ absl::StatusOr<int> List(const Arguments& arguments, const Environment& environm
   // snapshot anew, where it is open for reading.
   absl::StatusOr<Located> located =
       Locate(environment.doors, argument, Part::kHead, /*write=*/arguments.space);
-  if (!located.ok()) return Annotate(located.status(), argument);
+  if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;
   const auto entries = AllSnapshots(target, located->path, arguments.space);
-  if (!entries.ok()) return Annotate(entries.status(), argument);
+  if (!entries.ok()) return Named(entries.status(), argument);
 
   const Format& format = arguments.format;
   if (format.json) {
@@ -98,11 +98,11 @@ absl::StatusOr<int> List(const Arguments& arguments, const Environment& environm
 absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, false);
-  if (!located.ok()) return Annotate(located.status(), argument);
+  if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;
   const absl::StatusOr<Reply> reply =
       target.Execute({.command = Command::kStat, .path = located->path, .space = true});
-  if (!reply.ok()) return Annotate(reply.status(), argument);
+  if (!reply.ok()) return Named(reply.status(), argument);
   if (reply->entries.size() != 1) {
     return MakeError(absl::StatusCode::kInternal, EPROTO,
                      absl::StrCat(argument, ": the answer says nothing about it"));
