@@ -158,9 +158,9 @@ absl::Status Catalog::Add(store::Transaction& transaction, const SnapshotRecord&
 
 absl::StatusOr<uint64_t> Catalog::FramesToRemove(Owner owner) const {
   COW_ASSIGN_OR_RETURN(const uint64_t count, CountOf(owner));
-  if (count > 1) return 3 * kFramesPerIndexChange;
+  if (count > 1) return kFramesToAdd;
   COW_ASSIGN_OR_RETURN(std::vector<PlaceName> places, LeftBy(owner));
-  return (3 + 2 * places.size()) * kFramesPerIndexChange;
+  return kFramesToAdd + 2 * places.size() * kFramesPerIndexChange;
 }
 
 absl::Status Catalog::Remove(store::Transaction& transaction, const SnapshotRecord& record) {

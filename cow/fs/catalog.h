@@ -85,7 +85,7 @@ class Catalog {
   // Names that an owner has left, the last first.
   absl::StatusOr<std::vector<PlaceName>> LeftBy(Owner owner) const;
 
-  // kFramesPerIndexChange each.
+  // kFramesToNest each.
   absl::Status AddNested(store::Transaction& transaction, uint64_t parent, uint64_t tree);
   absl::Status RemoveNested(store::Transaction& transaction, uint64_t parent, uint64_t tree);
   absl::StatusOr<std::vector<uint64_t>> Nested(uint64_t parent) const;
@@ -95,8 +95,9 @@ class Catalog {
   absl::StatusOr<std::vector<SnapshotRecord>> Check(
       const std::function<void(std::string)>& damage) const;
 
-  static constexpr uint64_t kFramesToAdd = 3 * kFramesPerIndexChange;
-  static constexpr uint64_t kFramesToDepart = 2 * kFramesPerIndexChange;
+  static constexpr uint64_t kFramesToAdd = 3 * kFramesPerIndexChange + store::kFramesToChange;
+  static constexpr uint64_t kFramesToNest = kFramesPerIndexChange + store::kFramesToChange;
+  static constexpr uint64_t kFramesToDepart = 2 * kFramesPerIndexChange + store::kFramesToChange;
 
  private:
   // A key in two parts: entries that share the first can be listed.

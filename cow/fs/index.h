@@ -24,8 +24,10 @@
 
 namespace cow::fs {
 
-// Frames that a transaction reserves for each Insert, Update or Erase.
-inline constexpr uint64_t kFramesPerIndexChange = 48;
+// Frames that a transaction reserves for each Insert, Update or Erase: in a tree of four levels
+// (250 million pages) two pages of each but the root, a page-table node for each, and two above
+// those. Beside them, once, kFramesToChange for the object.
+inline constexpr uint64_t kFramesPerIndexChange = 16;
 
 class Index {
  public:

@@ -48,6 +48,11 @@ absl::Status State::DropLink(store::Transaction& transaction, Inode& inode) {
   return last ? RemoveInode(transaction, inode) : absl::OkStatus();
 }
 
+uint64_t State::FramesToDrop(const InodeRecord& record) {
+  // Its place in the table and that among what is to be freed.
+  return (record.xattrs == 0 ? 2 : 4) * store::kFramesToChange;
+}
+
 absl::Status State::RemoveInode(store::Transaction& transaction, Inode& inode) {
   COW_ASSIGN_OR_RETURN(InodeRecord record, inode.Load());
   COW_ASSIGN_OR_RETURN(auto table, TableOf(inode.id.tree));
@@ -168,7 +173,8 @@ absl::Status FileSystem::Unlink(NodeId directory, std::string_view name) {
     return MakeError(absl::StatusCode::kInvalidArgument, EISDIR, "a directory");
   }
   COW_ASSIGN_OR_RETURN(auto inode, state.GetInode({directory.tree, entry->object}));
-  const uint64_t frames = kFramesToEnter + State::kFramesToDrop +
+  COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
+  const uint64_t frames = kFramesToEnter + State::FramesToDrop(record) +
                           (state.catalog().empty() ? 0 : Catalog::kFramesToDepart);
   COW_ASSIGN_OR_RETURN(store::Transaction transaction,
                        state.store->Begin(frames, /*use_reserve=*/true));
@@ -189,9 +195,8 @@ absl::Status FileSystem::RemoveDirectory(NodeId directory, std::string_view name
     return ReadOnlyNode();
   }
   COW_ASSIGN_OR_RETURN(State::EmptyDirectory removed, state.CheckEmpty(directory, *entry));
-  COW_ASSIGN_OR_RETURN(
-      store::Transaction transaction,
-      state.store->Begin(kFramesToEnter + state.FramesToRemoveDirectory(), /*use_reserve=*/true));
+  COW_ASSIGN_OR_RETURN(store::Transaction transaction,
+                       state.store->Begin(kFramesToEnter + removed.frames, /*use_reserve=*/true));
   COW_RETURN_IF_ERROR(entries.Erase(transaction, entry->position));
   COW_RETURN_IF_ERROR(state.TouchDirectory(transaction, *parent, -1));
   return state.RemoveEmpty(transaction, directory, *entry, removed);
@@ -202,19 +207,17 @@ absl::StatusOr<State::EmptyDirectory> State::CheckEmpty(NodeId directory, const 
     return MakeError(absl::StatusCode::kInvalidArgument, ENOTDIR, "not a directory");
   }
   COW_ASSIGN_OR_RETURN(const NodeId id, TargetOf(directory, entry));
-  if (id.is_stub()) return EmptyDirectory{id, nullptr};
+  if (id.is_stub()) return EmptyDirectory{id, nullptr, 0};
   COW_ASSIGN_OR_RETURN(auto inode, GetInode(id));
   COW_ASSIGN_OR_RETURN(Directory entries, OpenDirectory(*inode));
   if (!entries.empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, ENOTEMPTY,
                      "the directory is not empty");
   }
-  return EmptyDirectory{id, std::move(inode)};
-}
-
-uint64_t State::FramesToRemoveDirectory() const {
-  return kFramesToDrop + 2 * store::kFramesToChange +
-         (catalog_->empty() ? 0 : Catalog::kFramesToDepart + kFramesPerIndexChange);
+  COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
+  uint64_t frames = FramesToDrop(record);
+  if (entry.tree) frames += Catalog::kFramesToDepart + Catalog::kFramesToNest;
+  return EmptyDirectory{id, std::move(inode), frames};
 }
 
 absl::Status State::RemoveEmpty(store::Transaction& transaction, NodeId directory,

@@ -134,8 +134,7 @@ static absl::Status Perform(State& state, const RenamePlan& plan, RenameMode mod
   if (plan.target.has_value() && !exchange) {
     COW_RETURN_IF_ERROR(CheckReplace(state, plan, removed));
   }
-  const uint64_t frames = 2 * kFramesPerIndexChange + 4 * store::kFramesToChange +
-                          state.FramesToRemoveDirectory() +
+  const uint64_t frames = 2 * kFramesPerIndexChange + 8 * store::kFramesToChange + removed.frames +
                           (state.catalog().empty() ? 0 : 2 * Catalog::kFramesToDepart);
   COW_ASSIGN_OR_RETURN(store::Transaction transaction, state.store->Begin(frames));
   return exchange ? Exchange(state, transaction, plan) : Move(state, transaction, plan, removed);

@@ -64,7 +64,7 @@ absl::StatusOr<SnapshotRecord> RollBackFile(State& state, const SnapshotRecord& 
   COW_ASSIGN_OR_RETURN(auto table, state.TableOf(to.owner.tree));
   COW_ASSIGN_OR_RETURN(
       store::Transaction frozen,
-      state.store->BeginFrozen(State::kFramesToSnapshot + 5 * store::kFramesToChange,
+      state.store->BeginFrozen(State::kFramesToSnapshot + 4 * store::kFramesToChange,
                                /*use_reserve=*/true));
   COW_ASSIGN_OR_RETURN(SnapshotRecord kept, state.TakeSnapshot(frozen, to.owner, keep_as));
   COW_RETURN_IF_ERROR(state.store->Replace(frozen, *head->object, *version->object));

@@ -154,8 +154,10 @@ absl::Status FileSystem::DestroySnapshot(uint64_t number) {
   if (record.xattrs != 0) {
     COW_ASSIGN_OR_RETURN(xattrs, state.store->catalog().Open(ObjectNumber(record.xattrs)));
   }
-  COW_ASSIGN_OR_RETURN(store::Transaction transaction,
-                       state.store->Begin(frames + 2 * State::kFramesToDrop, /*use_reserve=*/true));
+  COW_ASSIGN_OR_RETURN(
+      store::Transaction transaction,
+      state.store->Begin(frames + (xattrs == nullptr ? 2 : 4) * store::kFramesToChange,
+                         /*use_reserve=*/true));
   COW_RETURN_IF_ERROR(state.catalog().Remove(transaction, record));
   COW_RETURN_IF_ERROR(state.store->catalog().Remove(transaction, version));
   if (xattrs != nullptr) {

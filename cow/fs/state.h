@@ -119,17 +119,18 @@ class State {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
   absl::Status TouchDirectory(store::Transaction& transaction, Inode& directory, int links)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
-  // One name of an inode that is no directory is gone: the last takes it along.
+  // One name of an inode that is no directory is gone: the last takes it along. FramesToDrop.
   absl::Status DropLink(store::Transaction& transaction, Inode& inode)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
   // Removes an object and what belongs to it.
   absl::Status RemoveInode(store::Transaction& transaction, Inode& inode);
-  static constexpr uint64_t kFramesToDrop = 3 * store::kFramesToChange;
+  static uint64_t FramesToDrop(const InodeRecord& record);
 
   // A directory that an entry names and that can be removed; without an inode where it is a stub.
   struct EmptyDirectory {
     NodeId id;
     std::shared_ptr<Inode> inode;
+    uint64_t frames = 0;  // to reserve for RemoveEmpty
   };
   // ENOTDIR, ENOTEMPTY.
   absl::StatusOr<EmptyDirectory> CheckEmpty(NodeId directory, const NamedEntry& entry)
@@ -138,7 +139,6 @@ class State {
   absl::Status RemoveEmpty(store::Transaction& transaction, NodeId directory,
                            const NamedEntry& entry, const EmptyDirectory& removed)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
-  uint64_t FramesToRemoveDirectory() const;
   // The node that `entry` names is named by an entry of `directory` at `position` from here on.
   absl::Status SetPlace(store::Transaction& transaction, NodeId target, NodeId directory,
                         uint64_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
@@ -193,7 +193,7 @@ class State {
   absl::StatusOr<SnapshotRecord> TakeSnapshot(store::Transaction& frozen, Owner owner,
                                               std::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
-  static constexpr uint64_t kFramesToSnapshot = Catalog::kFramesToAdd + 4 * store::kFramesToChange;
+  static constexpr uint64_t kFramesToSnapshot = Catalog::kFramesToAdd + 2 * store::kFramesToChange;
 
   const std::unique_ptr<store::Store> store;
   const OpenOptions options;

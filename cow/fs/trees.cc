@@ -10,7 +10,8 @@
 namespace cow::fs {
 namespace {
 
-constexpr uint64_t kFramesToPlant = 2 * kFramesPerIndexChange + 4 * store::kFramesToChange;
+constexpr uint64_t kFramesToPlant =
+    kFramesPerIndexChange + 4 * store::kFramesToChange + Catalog::kFramesToNest;
 
 // Enters a tree that was just made in a directory.
 absl::Status Plant(State& state, store::Transaction& transaction,

@@ -109,7 +109,7 @@ TEST(XattrTest, AnySizeIsKept) {
 }
 
 TEST(FullTest, AFullVolumeCanBeEmptied) {
-  TestVolume volume(16 << 20);
+  TestVolume volume(64 << 20);
   int made = 0;
   absl::Status full;
   for (; full.ok(); ++made) {
@@ -117,7 +117,7 @@ TEST(FullTest, AFullVolumeCanBeEmptied) {
         volume->Make(kRoot, "f" + std::to_string(made), {.type = FileType::kRegular, .mode = 0644});
     full = node.status();
     if (node.ok()) {
-      const std::string content(200000, 'x');
+      const std::string content(800000, 'x');
       full = volume->OpenFile(node->id)->Write(0, std::as_bytes(std::span(content)));
     }
     if (made == 3) volume.Snapshot("", "s");
