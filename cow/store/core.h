@@ -93,6 +93,7 @@ class Core {
   std::array<uint8_t, 16> uuid_ = {};
   bool read_only_ = false;
   bool data_checksums_ = true;
+  bool loaded_for_check_ = false;  // of a volume open for reading; changed under the gate
   uint64_t compatible_ = 0;
   uint64_t read_only_compatible_ = 0;
   uint64_t incompatible_ = 0;

@@ -241,6 +241,7 @@ absl::Status Core::LoadLogs(const format::Superblock& superblock) {
 }
 
 absl::Status Core::LoadForCheck() {
+  if (loaded_for_check_) return absl::OkStatus();
   // Counts and logs are not pinned; a check looks at them while nobody writes.
   COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kShared));
   if (!locked) return InUse();
@@ -249,7 +250,9 @@ absl::Status Core::LoadForCheck() {
     return MakeError(absl::StatusCode::kUnavailable, EAGAIN,
                      file_->name() + ": written since it was opened; open it again to check it");
   }
-  return LoadLogs(superblock);
+  COW_RETURN_IF_ERROR(LoadLogs(superblock));
+  loaded_for_check_ = true;
+  return absl::OkStatus();
 }
 
 void Core::Start(Store* store) {

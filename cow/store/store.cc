@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
 #include "cow/store/table_state.h"
@@ -48,14 +49,26 @@ absl::Status Store::ReserveFrames(uint64_t frames, bool use_reserve) {
   absl::Status reserved = core_->allocator_.Reserve(frames, use_reserve);
   // What is still to be counted, or waits for a commit, may be what is lacking.
   constexpr int kRounds = 64;
+  constexpr int kMostWaits = 500;
   int idle = 0;
+  int waits = 0;
   for (int round = 0; absl::IsResourceExhausted(reserved) && round < kRounds && idle < 2; ++round) {
     const uint64_t before = core_->progress_.load();
     COW_RETURN_IF_ERROR(core_->Fold(uint64_t{1} << 16).status());
     if (core_->DeferredFrames() > 0) core_->changed_ = true;
     COW_RETURN_IF_ERROR(core_->Commit());
     reserved = core_->allocator_.Reserve(frames, use_reserve);
-    idle = core_->progress_.load() == before ? idle + 1 : 0;
+    if (core_->progress_.load() != before) {
+      idle = 0;
+    } else if (core_->DeferredFrames() > 0 && core_->readers_.Oldest().has_value() &&
+               waits < kMostWaits) {
+      // A read that was descheduled holds back what was freed since: it ends soon.
+      ++waits;
+      --round;
+      absl::SleepFor(absl::Milliseconds(1));
+    } else {
+      ++idle;
+    }
   }
   return reserved;
 }
