@@ -8,6 +8,7 @@
 #include "cow/format/geometry.h"
 #include "cow/format/superblock.h"
 #include "tests/store/volume.h"
+#include "tests/support/temporary_directory.h"
 
 namespace cow::test {
 namespace {
@@ -233,6 +234,43 @@ TEST(PinTest, SeveralReadersEachKeepTheirOwnVersion) {
   volume.Settle();
   EXPECT_LT(volume->space().used_frames, 70u);
   volume.ExpectClean();
+}
+
+TEST(PinTest, PinsAndTheWriterLockHoldBetweenDescriptionsOfAHostFile) {
+  TemporaryDirectory directory;
+  const std::string path = directory / "volume";
+  auto open = [&](os::OpenMode mode, const store::OpenOptions& options) {
+    auto file = os::OpenFile(path, mode);
+    EXPECT_TRUE(file.ok()) << file.status();
+    return mode == os::OpenMode::kCreate
+               ? Store::Create(*std::move(file), {.max_bytes = 8 << 20}, options)
+               : Store::Open(*std::move(file), options);
+  };
+  auto writer = open(os::OpenMode::kCreate, kQuiet);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  EXPECT_EQ(ErrnoOf(open(os::OpenMode::kWrite, kQuiet).status()), EBUSY);
+  auto write = [&](ObjectPointer file, uint64_t seed) {
+    auto transaction = (*writer)->Begin(store::kFramesToChange + store::FramesToWrite(500000));
+    ASSERT_TRUE(transaction.ok()) << transaction.status();
+    if (file == nullptr) file = *(*writer)->catalog().Create(*transaction);
+    ASSERT_TRUE(file->Write(*transaction, 0, RandomBytes(500000, seed)).ok());
+  };
+  write(nullptr, 1);
+  ASSERT_TRUE((*writer)->Commit().ok());
+  auto reader = open(os::OpenMode::kRead, kReadOnly);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  ObjectPointer then = *(*reader)->catalog().Open(ObjectNumber(1));
+  for (int i = 0; i < 20; ++i) {
+    write(*(*writer)->catalog().Open(ObjectNumber(1)), 2 + i);
+    ASSERT_TRUE((*writer)->Settle().ok());
+  }
+  EXPECT_EQ(ContentOf(*then), RandomBytes(500000, 1));
+  EXPECT_GT((*writer)->space().deferred_frames, 0u);
+  then.reset();
+  reader->reset();
+  ASSERT_TRUE((*writer)->Settle().ok());
+  EXPECT_EQ((*writer)->space().deferred_frames, 0u);
+  EXPECT_EQ(Damages(**writer), "");
 }
 
 }  // namespace

@@ -8,12 +8,9 @@
 
 namespace cow::test {
 
-using store::OpenOptions;
 using store::Store;
 
 namespace {
-
-constexpr OpenOptions kQuiet = {.commit_seconds = 0};
 
 std::string Text(const absl::Status& status) { return status.ToString(); }
 
@@ -41,6 +38,8 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
       break;
   }
   options.create.data_checksums = seed % 8 != 4;
+  // Nodes are soon dropped from memory, and read again.
+  if (seed % 3 == 0) options.open.cache_bytes = 4096;
   return options;
 }
 
@@ -49,7 +48,7 @@ CrashRun::CrashRun(uint64_t seed, const CrashOptions& options)
   recording_->lose_flush = options.lose_flush;
   boundaries_.push_back({0, World()});
   auto store = Store::Create(std::make_unique<RecordingFile>(std::make_shared<Disk>(), recording_),
-                             options.create, kQuiet);
+                             options.create, options_.open);
   if (!store.ok()) {
     failure_ = "create: " + Text(store.status());
     return;
@@ -62,7 +61,8 @@ CrashRun::CrashRun(uint64_t seed, const CrashOptions& options, Image disk, World
   boundaries_.push_back({0, world});
   acknowledged_.push_back({0, 0});
   auto store = Store::Open(
-      std::make_unique<RecordingFile>(std::make_shared<Disk>(std::move(disk)), recording_), kQuiet);
+      std::make_unique<RecordingFile>(std::make_shared<Disk>(std::move(disk)), recording_),
+      options_.open);
   if (!store.ok()) {
     failure_ = "open: " + Text(store.status());
     return;
@@ -133,7 +133,7 @@ std::string CrashRun::Check(uint64_t point, const std::function<void(Image&)>& d
   Image image = crash_->Make(point % kVariants, random);
   if (damage) damage(image);
   auto disk = std::make_shared<Disk>(image);
-  auto store = Store::Open(std::make_unique<MemoryFile>(disk), kQuiet);
+  auto store = Store::Open(std::make_unique<MemoryFile>(disk), options_.open);
   const bool made = !acknowledged_.empty() && acknowledged_.front().position <= position;
   if (!store.ok()) return made ? "open: " + Text(store.status()) : "";
   World world;
@@ -164,8 +164,8 @@ std::string CrashRun::GoOn(Image disk, World world, uint64_t seed) const {
     }
     point += random.Below(again.points() / 4) + 1;
   }
-  auto store =
-      Store::Open(std::make_unique<MemoryFile>(std::make_shared<Disk>(std::move(disk))), kQuiet);
+  auto store = Store::Open(std::make_unique<MemoryFile>(std::make_shared<Disk>(std::move(disk))),
+                           options_.open);
   if (!store.ok()) return "open once more: " + Text(store.status());
   Workload workload(options_.workload, seed);
   workload.Attach(store->get(), std::move(world));

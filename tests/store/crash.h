@@ -17,6 +17,7 @@ namespace cow::test {
 
 struct CrashOptions {
   store::CreateOptions create;
+  store::OpenOptions open = {.commit_seconds = 0};
   WorkloadOptions workload;
   uint64_t steps = 60;
   // Given to the recording, to prove that the harness notices.

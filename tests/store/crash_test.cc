@@ -81,7 +81,7 @@ uint64_t WrongPoints(const std::function<void(CrashOptions&)>& change) {
     change(options);
     CrashRun run(seed, options);
     EXPECT_EQ(run.failure(), "");
-    for (uint64_t point = 0; point < run.points(); point += 3) {
+    for (uint64_t point = 0; point < run.points(); point += 7) {
       if (!run.Redundant(point) && !run.Check(point).empty()) ++wrong;
     }
   }

@@ -17,8 +17,6 @@ using store::CreateOptions;
 using store::OpenOptions;
 using store::Store;
 
-constexpr OpenOptions kQuiet = {.commit_seconds = 0};
-
 uint64_t Steps(uint64_t fallback) {
   const char* text = std::getenv("COW_MODEL_STEPS");
   return text == nullptr ? fallback : std::strtoull(text, nullptr, 0);
@@ -29,10 +27,13 @@ class ModelTest : public ::testing::Test {
   void Run(uint64_t seed, uint64_t steps, const CreateOptions& create,
            const WorkloadOptions& options = {}) {
     auto disk = std::make_shared<Disk>();
+    OpenOptions open_options = {.commit_seconds = 0};
+    // Nodes are soon dropped from memory, and read again.
+    if (seed % 2 == 0) open_options.cache_bytes = 4096;
     auto open = [&](bool fresh) {
       auto file = std::make_unique<MemoryFile>(disk);
-      auto store = fresh ? Store::Create(std::move(file), create, kQuiet)
-                         : Store::Open(std::move(file), kQuiet);
+      auto store = fresh ? Store::Create(std::move(file), create, open_options)
+                         : Store::Open(std::move(file), open_options);
       EXPECT_TRUE(store.ok()) << store.status();
       return store.ok() ? *std::move(store) : nullptr;
     };
