@@ -56,8 +56,14 @@ fs::AttributeChange ChangeOf(const struct stat& wanted, int mask) {
 void Set(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int mask, fuse_file_info*) {
   const std::optional<fs::NodeId> id = NodeOf(request, number);
   if (!id) return;
-  const absl::StatusOr<fs::Attributes> attributes =
-      ServerOf(request).fs.SetAttributes(*id, ChangeOf(*wanted, mask));
+  Server& server = ServerOf(request);
+  fs::AttributeChange change = ChangeOf(*wanted, mask);
+  const bool bits = (mask & FUSE_SET_ATTR_KILL_SUID) != 0;
+  if (const absl::Status dropped = server.privileges.DropForChange(*id, bits, change);
+      !dropped.ok()) {
+    return ReplyStatus(request, dropped);
+  }
+  const absl::StatusOr<fs::Attributes> attributes = server.fs.SetAttributes(*id, change);
   if (!attributes.ok()) return ReplyStatus(request, attributes.status());
   const struct stat result = StatOf(*id, *attributes);
   fuse_reply_attr(request, &result, AttributeTimeout(*id));
@@ -74,7 +80,10 @@ void SetXattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
   const fs::XattrMode mode = (flags & XATTR_CREATE) != 0    ? fs::XattrMode::kCreate
                              : (flags & XATTR_REPLACE) != 0 ? fs::XattrMode::kReplace
                                                             : fs::XattrMode::kAny;
-  ReplyStatus(request, ServerOf(request).fs.SetXattr(*id, name, {value, size}, mode));
+  Server& server = ServerOf(request);
+  const absl::Status set = server.fs.SetXattr(*id, name, {value, size}, mode);
+  if (std::string_view(name) == kCapability) server.privileges.Appeared();
+  ReplyStatus(request, set);
 }
 
 // Size first, content when asked with room for it.

@@ -160,6 +160,7 @@ absl::StatusOr<Entry> ControlServer::RollBack(const Request& request, const Call
   Names names;
   if (snapshot.of_tree) names = KnownNames(snapshot.owner.tree);
   COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo kept, fs_.RollBack(snapshot.number));
+  privileges_.Appeared();
   if (snapshot.of_tree) {
     DropNames(names);
     DropNames(KnownNames(snapshot.owner.tree));

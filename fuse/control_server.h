@@ -15,6 +15,7 @@
 #include "fuse/checker.h"
 #include "fuse/kernel.h"
 #include "fuse/nodes.h"
+#include "fuse/privileges.h"
 #include "fuse/rights.h"
 #include "fuse/tasks.h"
 
@@ -22,8 +23,14 @@ namespace cow::fuse {
 
 class ControlServer {
  public:
-  ControlServer(fs::FileSystem& fs, Nodes& nodes, Kernel& kernel, Tasks& tasks, std::string volume)
-      : fs_(fs), nodes_(nodes), kernel_(kernel), checker_(fs, tasks), volume_(std::move(volume)) {}
+  ControlServer(fs::FileSystem& fs, Nodes& nodes, Kernel& kernel, Privileges& privileges,
+                Tasks& tasks, std::string volume)
+      : fs_(fs),
+        nodes_(nodes),
+        kernel_(kernel),
+        privileges_(privileges),
+        checker_(fs, tasks),
+        volume_(std::move(volume)) {}
 
   control::Reply Execute(const control::Request& request, const Caller& caller);
 
@@ -60,6 +67,7 @@ class ControlServer {
   fs::FileSystem& fs_;
   Nodes& nodes_;
   Kernel& kernel_;
+  Privileges& privileges_;
   Checker checker_;
   const std::string volume_;
 };

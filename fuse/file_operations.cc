@@ -45,8 +45,18 @@ void Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_i
   fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.get()), *read);
 }
 
+// Before the caller changes the content of a file; answers itself where that fails.
+bool MayChange(fuse_req_t request, OpenFile& file) {
+  const absl::Status dropped =
+      ServerOf(request).privileges.DropForWrite(file, fuse_req_ctx(request)->uid);
+  if (!dropped.ok()) ReplyStatus(request, dropped);
+  return dropped.ok();
+}
+
 void Write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t offset,
            fuse_file_info* info) {
+  // What comes from a shared map was stored before; there is no caller.
+  if (info->writepage == 0 && !MayChange(request, FileOf(*info))) return;
   const absl::Status written = FileOf(*info).handle.Write(static_cast<uint64_t>(offset),
                                                           std::as_bytes(std::span(bytes, size)));
   if (!written.ok()) return ReplyStatus(request, written);
@@ -65,6 +75,7 @@ void Sync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
 
 void Allocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length,
               fuse_file_info* info) {
+  if (!MayChange(request, FileOf(*info))) return;
   fs::FileHandle& file = FileOf(*info).handle;
   const auto begin = static_cast<uint64_t>(offset);
   const auto size = static_cast<uint64_t>(length);
@@ -112,6 +123,7 @@ void Copy(fuse_req_t request, fuse_ino_t, off_t source_offset, fuse_file_info* s
     fuse_reply_err(request, EINVAL);
     return;
   }
+  if (!MayChange(request, FileOf(*target))) return;
   const absl::StatusOr<uint64_t> copied = ServerOf(request).fs.CopyRange(
       FileOf(*source).handle, static_cast<uint64_t>(source_offset), FileOf(*target).handle,
       static_cast<uint64_t>(target_offset), std::min(length, kMaxCopy));

@@ -45,7 +45,7 @@ ssize_t WriteReply(int device, iovec* parts, int count, void*) {
     if (header->error == 0 && init_request.compare_exchange_strong(expected, 0)) {
       fuse_init_out out;
       std::memcpy(&out, parts[1].iov_base, sizeof(out));
-      out.flags |= offered_flags & FUSE_PARALLEL_DIROPS;
+      out.flags |= offered_flags & (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2);
       iovec changed[2] = {parts[0], {.iov_base = &out, .iov_len = sizeof(out)}};
       return writev(device, changed, 2);
     }

@@ -1,7 +1,8 @@
 // What libfuse cannot say to the kernel at the start of a session.
 //
-// libfuse 3.14 knows the flag for parallel lookups and listings but does not send it. So its
-// answer to the kernel's first request gets the flag on the way out.
+// libfuse 3.14 knows the flag for parallel lookups and listings but does not send it, and does not
+// know the one that leaves setuid bits to us (privileges.h), which saves the kernel a request for
+// each write. So its answer to the kernel's first request gets both on the way out.
 #pragma once
 
 #include "absl/status/status.h"

@@ -118,6 +118,10 @@ void Kernel::WriteOutUnderLock(uint64_t node) {
 
 void Kernel::DropContent(uint64_t node) { fuse_lowlevel_notify_inval_inode(session_, node, 0, 0); }
 
+void Kernel::DropAttributes(uint64_t node) {
+  fuse_lowlevel_notify_inval_inode(session_, node, -1, 0);
+}
+
 void Kernel::DropEntry(uint64_t directory, std::string_view name) {
   const std::string text(name);
   fuse_lowlevel_notify_inval_entry(session_, directory, text.c_str(), text.size());

@@ -36,6 +36,9 @@ class Kernel {
   void WriteOutUnderLock(uint64_t node);
   // The kernel writes out, and asks again for content and attributes of a node.
   void DropContent(uint64_t node);
+  // The kernel asks again for the attributes. The one thing here that waits for nothing: it may be
+  // called from anywhere.
+  void DropAttributes(uint64_t node);
   // The kernel asks again for an entry of a directory, found or not found.
   void DropEntry(uint64_t directory, std::string_view name);
 

@@ -67,8 +67,7 @@ absl::Status OpenInto(Server& server, uint64_t number, fs::NodeId id, fuse_file_
   absl::StatusOr<fs::FileHandle> handle = server.fs.OpenFile(id);
   if (!handle.ok()) return handle.status();
   const bool writer = access == O_RDWR;
-  OpenFile* file = server.files.Add(std::make_unique<OpenFile>(
-      OpenFile{.handle = *std::move(handle), .number = number, .writer = writer}));
+  OpenFile* file = server.files.Add(std::make_unique<OpenFile>(*std::move(handle), number, writer));
   if (writer) server.nodes.AddWriter(number);
   info.fh = reinterpret_cast<uint64_t>(file);
   info.keep_cache = 1;

@@ -1,6 +1,7 @@
 // What the handlers of all requests share.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "fuse/control_server.h"
 #include "fuse/kernel.h"
 #include "fuse/nodes.h"
+#include "fuse/privileges.h"
 #include "fuse/tasks.h"
 
 namespace cow::fuse {
@@ -20,6 +22,11 @@ struct OpenFile {
   fs::FileHandle handle;
   uint64_t number = 0;  // of its node
   bool writer = false;  // it can back a writable shared map
+  // State of Privileges in which it was found to have no capability.
+  std::atomic<uint64_t> without_capability = 0;
+
+  OpenFile(fs::FileHandle file, uint64_t node, bool can_write)
+      : handle(std::move(file)), number(node), writer(can_write) {}
 };
 
 // The open files, so that those that the kernel never releases (the connection was cut) are closed
@@ -48,12 +55,16 @@ class OpenFiles {
 
 struct Server {
   Server(fs::FileSystem& filesystem, const std::string& volume, const std::string& mountpoint)
-      : fs(filesystem), kernel(mountpoint), control(filesystem, nodes, kernel, tasks, volume) {}
+      : fs(filesystem),
+        kernel(mountpoint),
+        privileges(filesystem, kernel),
+        control(filesystem, nodes, kernel, privileges, tasks, volume) {}
 
   fs::FileSystem& fs;
   Nodes nodes;
   OpenFiles files;
   Kernel kernel;
+  Privileges privileges;
   Tasks tasks;
   ControlServer control;
 };

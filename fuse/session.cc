@@ -1,5 +1,6 @@
 #include "fuse/session.h"
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -30,16 +31,13 @@ constexpr unsigned kMaxBackground = 64;
 // Wakes the thread that waits for libfuse's; does nothing else.
 constexpr int kWake = SIGUSR1;
 
-// libfuse's messages from before the mount is up; later ones go to standard error. At the end it
-// complains that the mount is gone already.
+// libfuse's messages from before the mount is up; later ones go to standard error.
 std::string* startup_messages = nullptr;
-std::atomic<bool> ending = false;
 Launcher* startup_launcher = nullptr;
 
 void Log(fuse_log_level, const char* format, va_list arguments) {
   char text[512];
   vsnprintf(text, sizeof(text), format, arguments);
-  if (ending) return;
   if (startup_messages != nullptr) {
     startup_messages->append(text);
   } else {
@@ -170,7 +168,7 @@ void Session::Stop() {
   server_.kernel.WriteOut(server_.nodes.Select(true, [](const fs::NodeId&) { return true; }));
   // The result is Serve's to report, by a commit of its own.
   server_.fs.Sync().IgnoreError();
-  if (geteuid() == 0) umount2(options_.mountpoint.c_str(), MNT_DETACH);
+  detached_ = geteuid() == 0 && umount2(options_.mountpoint.c_str(), MNT_DETACH) == 0;
   // Those who still use the mount keep it alive; they get ENOTCONN from here on. The flag alone
   // wakes nobody, and a signal may come just before its receiver goes to sleep.
   while (!finished_) {
@@ -179,6 +177,17 @@ void Session::Stop() {
     const timespec pause = {.tv_sec = 0, .tv_nsec = 5'000'000};
     nanosleep(&pause, nullptr);
   }
+}
+
+void Session::Disconnect() {
+  mounted_ = false;
+  if (!detached_) return fuse_session_unmount(session_);
+  // libfuse would unmount again what is at the mountpoint now. The number of the descriptor stays
+  // in use, since tasks may write to it.
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null < 0) return fuse_session_unmount(session_);
+  dup2(null, fuse_session_fd(session_));
+  close(null);
 }
 
 absl::Status Session::Serve() {
@@ -191,13 +200,11 @@ absl::Status Session::Serve() {
   const int result = fuse_session_loop_mt(session_, config);
   fuse_loop_cfg_destroy(config);
   finished_ = true;
-  ending = true;
   pthread_kill(waiter, SIGTERM);
   pthread_join(waiter, nullptr);
 
-  // Cuts the connection, so that no task waits for an answer that nobody gives any more.
-  fuse_session_unmount(session_);
-  mounted_ = false;
+  // So that no task waits for an answer that nobody gives any more.
+  Disconnect();
   server_.tasks.Wait();
   server_.files.CloseAll();
   if (result < 0) return ErrnoStatus(-result, "the connection to the kernel");

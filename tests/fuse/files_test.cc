@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <functional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -103,21 +104,68 @@ TEST_F(FilesTest, KeepsModesOwnersAndTimesToTheNanosecond) {
   EXPECT_EQ(Stat("a").st_mtim.tv_sec, -5);
 }
 
-TEST_F(FilesTest, AWriteByAnotherUserClearsSetuid) {
-  ASSERT_TRUE(Put(mount_ / "a", "x"));
-  ASSERT_EQ(chmod((mount_ / "a").c_str(), 06777), 0);
-  ASSERT_EQ(chmod(mount_.path().c_str(), 0755), 0);
+// Runs `body` as another user; whether it answered true.
+bool AsAnotherUser(const std::function<bool()>& body) {
   const pid_t child = fork();
-  if (child == 0) {
-    const int file =
-        setgid(1000) == 0 && setuid(1000) == 0 ? open((mount_ / "a").c_str(), O_WRONLY) : -1;
-    _exit(file >= 0 && write(file, "y", 1) == 1 ? 0 : 1);
-  }
+  if (child == 0) _exit(setgid(1000) == 0 && setuid(1000) == 0 && body() ? 0 : 1);
   int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  // Temporary directories may be closed to others; then nothing was written.
-  if (WEXITSTATUS(status) != 0) GTEST_SKIP() << "another user does not get there";
-  EXPECT_EQ(Stat("a").st_mode & 07777, 0777u);
+  return waitpid(child, &status, 0) == child && status == 0;
+}
+
+TEST_F(FilesTest, AChangeByAnotherUserClearsSetuid) {
+  ASSERT_TRUE(Put(mount_ / "a", "content"));
+  const std::string a = mount_ / "a";
+  const std::vector<std::pair<const char*, std::function<bool(int)>>> changes = {
+      {"write", [](int file) { return write(file, "y", 1) == 1; }},
+      {"second write", [](int file) { return write(file, "y", 1) == 1; }},
+      {"truncate", [](int file) { return ftruncate(file, 3) == 0; }},
+      {"fallocate", [](int file) { return fallocate(file, 0, 0, 100) == 0; }},
+      {"punch", [](int file) {
+         return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 100) == 0;
+       }}};
+  const Descriptor held(a, O_RDWR);
+  for (const auto& [name, change] : changes) {
+    ASSERT_EQ(chmod(a.c_str(), 06777), 0);
+    ASSERT_EQ(pwrite(held, "r", 1, 0), 1);
+    EXPECT_EQ(Stat("a").st_mode & 07777, 06777u) << "root keeps it";
+    EXPECT_TRUE(AsAnotherUser([&, &change = change] {
+      const Descriptor file(a, O_RDWR);
+      return file >= 0 && change(file);
+    })) << name;
+    EXPECT_EQ(Stat("a").st_mode & 07777, 0777u) << name;
+  }
+  ASSERT_EQ(chmod(a.c_str(), 06777), 0);
+  EXPECT_TRUE(AsAnotherUser([&] { return open(a.c_str(), O_WRONLY | O_TRUNC) >= 0; }));
+  EXPECT_EQ(Stat("a").st_mode & 07777, 0777u) << "O_TRUNC";
+  ASSERT_EQ(chmod(a.c_str(), 06777), 0);
+  ASSERT_EQ(chown(a.c_str(), 1, 1), 0);
+  EXPECT_EQ(Stat("a").st_mode & 07777, 0777u) << "chown, also by root";
+}
+
+TEST_F(FilesTest, AnyChangeTakesCapabilitiesAway) {
+  ASSERT_TRUE(Put(mount_ / "a", "content"));
+  const std::string a = mount_ / "a";
+  // cap_net_raw+ep, as setcap writes it.
+  const std::string capability(
+      "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00"
+      "\x00\x00\x00\x00\x00\x00\x00\x00",
+      20);
+  const Descriptor file(a, O_RDWR);
+  const auto grant = [&] {
+    return setxattr(a.c_str(), "security.capability", capability.data(), capability.size(), 0) == 0;
+  };
+  const auto has = [&] { return getxattr(a.c_str(), "security.capability", nullptr, 0) > 0; };
+  ASSERT_EQ(pwrite(file, "x", 1, 0), 1);
+  ASSERT_TRUE(grant());
+  EXPECT_TRUE(has());
+  ASSERT_EQ(pwrite(file, "x", 1, 0), 1);
+  EXPECT_FALSE(has());
+  ASSERT_TRUE(grant());
+  ASSERT_EQ(ftruncate(file, 3), 0);
+  EXPECT_FALSE(has());
+  ASSERT_TRUE(grant());
+  ASSERT_EQ(chown(a.c_str(), 1, 1), 0);
+  EXPECT_FALSE(has());
 }
 
 TEST_F(FilesTest, TruncateCutsAndGrowsWithZeros) {
