@@ -50,7 +50,8 @@ void Image::Write(uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 void Image::Punch(uint64_t offset, uint64_t length) {
-  const uint64_t end = std::min(size_, offset + length);
+  if (offset >= size_) return;
+  const uint64_t end = offset + std::min(length, size_ - offset);
   auto it = frames_.lower_bound(offset / kPageSize);
   while (it != frames_.end() && it->first * kPageSize < end) {
     const uint64_t begin = it->first * kPageSize;
