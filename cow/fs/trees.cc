@@ -72,7 +72,13 @@ absl::StatusOr<NodeId> CloneFile(State& state, Inode& source, Inode& parent, Dir
                                                        /*version=*/false, record.Encode()));
   const NodeId id = {parent.id.tree, object->number().value()};
   const NamedEntry entry = {.name = std::string(name), .object = id.object};
-  COW_ASSIGN_OR_RETURN(record.position, state.AddEntry(frozen, parent, entries, entry, 0));
+  const absl::StatusOr<uint64_t> position = state.AddEntry(frozen, parent, entries, entry, 0);
+  if (!position.ok()) {
+    const std::shared_ptr<Inode> inode = state.Adopt(id, std::move(object));
+    COW_RETURN_IF_ERROR(state.RemoveInode(frozen, *inode));
+    return position.status();
+  }
+  record.position = *position;
   COW_RETURN_IF_ERROR(object->SetAttributes(frozen, record.Encode()));
   return id;
 }
