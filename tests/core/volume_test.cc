@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -131,22 +132,28 @@ TEST_F(OpenTest, ChangesThroughAReaderAreRefused) {
   EXPECT_EQ(TextOf(file), "text");
 }
 
+// Runs test `name` of this file in a process of its own, which is told the path of the volume, and
+// returns how it ended. Another program, since what follows a fork of a process with threads is not
+// safe to do.
+int RunElsewhere(const char* name, const std::string& path) {
+  const std::string filter = std::string("--gtest_filter=OpenTest.") + name;
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("COW_TEST_VOLUME", path.c_str(), 1);
+    execl("/proc/self/exe", "core_test", filter.c_str(), "--gtest_also_run_disabled_tests",
+          "--gtest_brief=1", nullptr);
+    _exit(127);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
 TEST_F(OpenTest, AnotherProcessReadsWhileThisOneWrites) {
   Volume volume = Volume::Open(path_, {.create = true}).value();
   MakeFile(volume, "/a", "seen");
   ASSERT_EQ(volume.Sync(), absl::OkStatus());
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    // Only what is safe after a fork of a process with threads: another program.
-    setenv("COW_TEST_VOLUME", path_.c_str(), 1);
-    execl("/proc/self/exe", "core_test", "--gtest_filter=OpenTest.DISABLED_Reader",
-          "--gtest_also_run_disabled_tests", "--gtest_brief=1", nullptr);
-    _exit(127);
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(RunElsewhere("DISABLED_Reader", path_), 0);
 }
 
 // The other process of the test above.
@@ -156,6 +163,31 @@ TEST_F(OpenTest, DISABLED_Reader) {
   Volume volume = Volume::Open(path, {.read_only = true}).value();
   EXPECT_EQ(TextOf(volume.OpenFile("/a").value()), "seen");
   EXPECT_EQ(ErrnoIn(Volume::Open(path)), EBUSY);
+}
+
+TEST_F(OpenTest, WhatWasSyncedSurvivesAKilledProcess) {
+  const int status = RunElsewhere("DISABLED_Killed", path_);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  ASSERT_EQ(WTERMSIG(status), SIGKILL);
+  Volume volume = Volume::Open(path_).value();
+  EXPECT_EQ(TextOf(volume.OpenFile("/a@s").value()).substr(0, 3), "one");
+  EXPECT_EQ(TextOf(volume.OpenFile("/a").value()).substr(0, 3), "two");
+  ExpectSound(volume);
+}
+
+// The other process of the test above.
+TEST_F(OpenTest, DISABLED_Killed) {
+  const char* path = getenv("COW_TEST_VOLUME");
+  ASSERT_NE(path, nullptr);
+  Volume volume = Volume::Open(path, {.create = true}).value();
+  File file = volume.CreateFile("/a", kMiB).value();
+  const Mapping live = file.Map(Access::kWrite).value();
+  Store(live, 0, "one");
+  const Snapshot snapshot = file.TakeSnapshot("s").value();
+  Store(live, 0, "two");
+  ASSERT_EQ(volume.Sync(), absl::OkStatus());
+  Store(live, 0, "three");
+  raise(SIGKILL);
 }
 
 TEST_F(OpenTest, AFullVolumeSaysSoAndStaysUsable) {
