@@ -1,9 +1,7 @@
 #include "fuse/session.h"
 
-#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -166,28 +164,15 @@ void* Session::AwaitSignal(void* session) {
 
 void Session::Stop() {
   server_.kernel.WriteOut(server_.nodes.Select(true, [](const fs::NodeId&) { return true; }));
-  // The result is Serve's to report, by a commit of its own.
+  // The result is main's to report, by a commit of its own.
   server_.fs.Sync().IgnoreError();
-  detached_ = geteuid() == 0 && umount2(options_.mountpoint.c_str(), MNT_DETACH) == 0;
-  // Those who still use the mount keep it alive; they get ENOTCONN from here on. The flag alone
-  // wakes nobody, and a signal may come just before its receiver goes to sleep.
+  // The flag alone wakes nobody, and a signal may come just before its receiver goes to sleep.
   while (!finished_) {
     fuse_session_exit(session_);
     pthread_kill(main_, kWake);
     const timespec pause = {.tv_sec = 0, .tv_nsec = 5'000'000};
     nanosleep(&pause, nullptr);
   }
-}
-
-void Session::Disconnect() {
-  mounted_ = false;
-  if (!detached_) return fuse_session_unmount(session_);
-  // libfuse would unmount again what is at the mountpoint now. The number of the descriptor stays
-  // in use, since tasks may write to it.
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0) return fuse_session_unmount(session_);
-  dup2(null, fuse_session_fd(session_));
-  close(null);
 }
 
 absl::Status Session::Serve() {
@@ -203,8 +188,10 @@ absl::Status Session::Serve() {
   pthread_kill(waiter, SIGTERM);
   pthread_join(waiter, nullptr);
 
-  // So that no task waits for an answer that nobody gives any more.
-  Disconnect();
+  // Takes the mount away, where it is still there, and cuts the connection: who still uses it gets
+  // ENOTCONN, and no task waits for an answer that nobody gives any more.
+  fuse_session_unmount(session_);
+  mounted_ = false;
   server_.tasks.Wait();
   server_.files.CloseAll();
   if (result < 0) return ErrnoStatus(-result, "the connection to the kernel");

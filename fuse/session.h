@@ -36,14 +36,12 @@ class Session {
  private:
   static void* AwaitSignal(void* session);
   void Stop();
-  void Disconnect();
 
   Server& server_;
   const Options& options_;
   Launcher& launcher_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
-  std::atomic<bool> detached_ = false;  // the mount was taken away by us
   pthread_t main_ = pthread_self();
   std::atomic<bool> finished_ = false;
 };
