@@ -51,7 +51,8 @@ absl::Status Privileges::DropForChange(fs::NodeId id, bool bits, fs::AttributeCh
     return absl::OkStatus();
   }
   COW_ASSIGN_OR_RETURN(const fs::Attributes attributes, fs_.GetAttributes(id));
-  if (attributes.type != fs::FileType::kRegular) return absl::OkStatus();
+  // As in the kernel: the bits go from all that is no directory, also from devices and fifos.
+  if (attributes.type == fs::FileType::kDirectory) return absl::OkStatus();
   COW_RETURN_IF_ERROR(DropCapability(id));
   if (!bits) return absl::OkStatus();
   const uint32_t mode = (change.fields & Change::kMode) != 0 ? change.mode : attributes.mode;

@@ -64,8 +64,7 @@ enum class Command : uint8_t {
   // clone. Who may read the source and write the directory of the target.
   kClone = 3,
   // path, name: the head becomes what the snapshot holds. -> entry: the snapshot that keeps what
-  // was
-  // replaced. The owner, or root.
+  // was replaced. The owner, or root.
   kRollBack = 4,
   // path, name, target: snapshot `name` is called `target` from here on. -> entry of the snapshot.
   // The owner, or root.

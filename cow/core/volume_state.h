@@ -63,8 +63,7 @@ class VolumeState {
 };
 
 // "/a/b" of "a//b/": from the root, without a slash at the end. kInvalidArgument (EINVAL) for "."
-// and
-// "..", which paths of a volume do not have, and for zero bytes.
+// and "..", which paths of a volume do not have, and for zero bytes.
 absl::StatusOr<std::string> Normal(std::string_view path);
 
 // `status` with what was tried, on what, and what can be done about it.

@@ -7,7 +7,8 @@
 //   owner      (owner)                      -> how many snapshots it has
 //   history    (directory, name, owner)     -> order: an owner that had the name here once
 //   names      (owner, directory, name)     -> nothing: the way back, for when the owner is
-//   forgotten nested     (tree, tree in it)           -> nothing
+//                                                  forgotten
+//   nested     (tree, tree in it)           -> nothing
 //
 // An owner is known as long as it has snapshots. All costs are O(log) in what the catalog holds.
 //

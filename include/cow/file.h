@@ -4,8 +4,9 @@
 //   absl::Status written = log.Write(log.size(), line);        // grows as needed
 //   cow::Snapshot monday = log.TakeSnapshot("monday").value();
 //   cow::Mapping live = log.Map(cow::Access::kWrite).value();  // see cow/mapping.h
-//   for (const cow::Entry& entry : log.ListSnapshots().value()) Show(entry.snapshot,
-//   entry.created);
+//   for (const cow::Entry& entry : log.ListSnapshots().value()) {
+//     Show(entry.snapshot, entry.created);
+//   }
 //
 // A file that lies in a snapshot ("/log@monday", "/data@monday/log") opens as well; it is
 // read_only().

@@ -15,30 +15,25 @@
 //   Truncate, Punch, Volume::RollBack, a second write mapping) are refused: kFailedPrecondition
 //   (EBUSY). Reading it, renaming it and removing its name go on.
 // - What is stored reaches the file at a *seal*. Seals are made by TakeSnapshot and Clone of the
-// file,
-//   TakeSnapshot of its tree, File::Map, Volume::Sync, Seal() below, and by the end of the mapping.
-//   File::Read sees the file as of the last seal.
+//   file, TakeSnapshot of its tree, File::Map, Volume::Sync, Seal() below, and by the end of the
+//   mapping. File::Read sees the file as of the last seal.
 // - A seal costs what was written since the last one, and about 1 ns for each resident page.
-// Threads
-//   may go on writing meanwhile: what was stored before the call began is in the seal; what is
+//   Threads may go on writing meanwhile: what was stored before the call began is in the seal; what is
 //   stored during it may be in it or not, and is in the next one in any case. For threads that are
 //   quiet during the call it is one instant.
 // - Nothing stored survives a crash before a seal and a Volume::Sync after it (which seals by
 //   itself). After a crash in the middle of a long seal the file may hold a part of it; snapshots
 //   are always whole. So recover from a snapshot where pages must fit one another.
 // - A full volume makes the seal fail (kResourceExhausted, ENOSPC), never a store: no SIGBUS. What
-// was
-//   not sealed stays in memory, for the next seal.
+//   was not sealed stays in memory, for the next seal.
 //
 // Limits
 // - A page is 4 KiB, and so must be the system's. All frames of a version are verified and bound
-// when
-//   it is mapped; holes cost nothing. A host disk that fails later, when the kernel reads a page
+//   when it is mapped; holes cost nothing. A host disk that fails later, when the kernel reads a page
 //   again that it dropped, is SIGBUS.
 // - A mapping has the size its version had; it does not grow. Size 0 cannot be mapped.
 // - I/O that the kernel does later into a mapping (direct reads in flight, io_uring) must be
-// finished
-//   before a seal; buffers registered with io_uring escape tracking and are not supported.
+//   finished before a seal; buffers registered with io_uring escape tracking and are not supported.
 // - A child made by fork(2) does not have the addresses. Do not munmap, mremap or madvise them.
 #pragma once
 

@@ -1,13 +1,14 @@
 // A volume: one file of the host, or a piece of memory, that holds files and all their versions.
 //
 //   cow::Volume volume = cow::Volume::Open("app.cow", {.create = true}).value();
-//   cow::File state = volume.CreateFile("/state", 8 * cow::kGiB).value();  // a hole: takes no
-//   space cow::Mapping live = state.Map(cow::Access::kWrite).value(); live.bytes()[0] =
-//   std::byte{1}; cow::Snapshot before = state.TakeSnapshot("before").value();           // cost:
-//   what changed live.bytes()[0] = std::byte{2}; cow::Mapping old =
-//   before.Map(cow::Access::kRead).value();             // old.bytes()[0] is 1 cow::File fork =
-//   volume.Clone(before, "/what-if").value();             // a new file absl::Status durable =
-//   volume.Sync();                                  // it survives a crash now
+//   cow::File state = volume.CreateFile("/state", 8 * cow::kGiB).value();  // a hole: no space
+//   cow::Mapping live = state.Map(cow::Access::kWrite).value();
+//   live.bytes()[0] = std::byte{1};
+//   cow::Snapshot before = state.TakeSnapshot("before").value();  // cost: what changed
+//   live.bytes()[0] = std::byte{2};
+//   cow::Mapping old = before.Map(cow::Access::kRead).value();    // old.bytes()[0] is 1
+//   cow::File fork = volume.Clone(before, "/what-if").value();    // a new file
+//   absl::Status durable = volume.Sync();                         // it survives a crash now
 //
 // Link with `find_package(cow)` and cow::cow, or `pkg-config cow`. The same volume can be mounted
 // with cowfs and driven with cowctl while no process has it open for writing.
