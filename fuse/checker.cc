@@ -24,27 +24,19 @@ absl::StatusOr<control::CheckState> Checker::Start() {
 }
 
 void Checker::Run() {
-  absl::StatusOr<store::CheckResult> frames =
-      fs_.store().Check([this](uint64_t done, uint64_t total) {
-        absl::MutexLock lock(&lock_);
-        state_.done = done;
-        state_.total = total;
-      });
-  absl::StatusOr<std::vector<store::Damage>> names = fs_.CheckNames();
+  absl::StatusOr<fs::CheckResult> checked = fs_.Check([this](uint64_t done, uint64_t total) {
+    absl::MutexLock lock(&lock_);
+    state_.done = done;
+    state_.total = total;
+  });
 
   absl::MutexLock lock(&lock_);
   state_.finished = true;
-  if (frames.ok()) state_.done = state_.total = frames->frames_checked;
-  if (!frames.ok() || !names.ok()) failure_ = frames.ok() ? names.status() : frames.status();
-  if (frames.ok()) {
-    for (store::Damage& damage : frames->damages) {
-      damages_.push_back({.where = std::move(damage.where), .what = std::move(damage.what)});
-    }
-  }
-  if (names.ok()) {
-    for (store::Damage& damage : *names) {
-      damages_.push_back({.where = std::move(damage.where), .what = std::move(damage.what)});
-    }
+  failure_ = checked.status();
+  if (!checked.ok()) return;
+  state_.done = state_.total = checked->frames_checked;
+  for (fs::Damage& damage : checked->damages) {
+    damages_.push_back({.where = std::move(damage.where), .what = std::move(damage.what)});
   }
 }
 

@@ -265,14 +265,11 @@ absl::StatusOr<CheckResult> Volume::Check(
   const auto in_bytes = [&progress](uint64_t done, uint64_t all) {
     if (progress) progress(done * kPageSize, all * kPageSize);
   };
-  COW_ASSIGN_OR_RETURN(store::CheckResult frames, state_->store().Check(in_bytes));
-  COW_ASSIGN_OR_RETURN(std::vector<store::Damage> names, state_->filesystem().CheckNames());
+  COW_ASSIGN_OR_RETURN(fs::CheckResult checked, state_->filesystem().Check(in_bytes));
   CheckResult result;
-  result.checked_bytes = frames.frames_checked * kPageSize;
-  for (auto* damages : {&frames.damages, &names}) {
-    for (store::Damage& damage : *damages) {
-      result.damages.push_back({std::move(damage.where), std::move(damage.what)});
-    }
+  result.checked_bytes = checked.frames_checked * kPageSize;
+  for (fs::Damage& damage : checked.damages) {
+    result.damages.push_back({std::move(damage.where), std::move(damage.what)});
   }
   return result;
 }

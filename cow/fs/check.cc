@@ -1,4 +1,5 @@
-// CheckNames: every directory, link count, parent and entry of the catalog.
+// Check: what the store finds, by the names that people know; and every directory, link count,
+// parent and entry of the catalog.
 #include <algorithm>
 #include <set>
 #include <string>
@@ -14,6 +15,53 @@ namespace cow::fs {
 namespace {
 
 constexpr size_t kMaxDamages = 1000;
+constexpr uint64_t kCatalogIndex = 1;
+
+// "/a/b", "/a@monday/b"; what has no name, or none that can be read, goes by its numbers.
+std::string Words(State& state, NodeId id) ABSL_SHARED_LOCKS_REQUIRED(state.names) {
+  const absl::StatusOr<std::string> path = state.AnyPathOf(id);
+  if (path.ok()) return absl::StrCat("/", *path);
+  if (id.in_snapshot()) return absl::StrCat("snapshot ", id.snapshot(), ", object ", id.object);
+  return absl::StrCat("tree ", id.tree, ", object ", id.object);
+}
+
+std::string PartWords(State& state, const store::Place& place)
+    ABSL_SHARED_LOCKS_REQUIRED(state.names) {
+  using Part = store::Place::Part;
+  switch (place.part) {
+    case Part::kVolume:
+      return "the volume";
+    case Part::kOrphans:
+      return "files that were removed while open";
+    case Part::kTrees:
+      if (!place.object.has_value()) return "the table of trees";
+      if (!place.member.has_value()) {
+        return absl::StrCat("the files of tree ",
+                            Words(state, {place.object->value(), kRootObject}));
+      }
+      return Words(state, {place.object->value(), place.member->value()});
+    case Part::kCatalog: {
+      if (!place.object.has_value()) return "the catalog of snapshots";
+      if (place.object->value() == kCatalogIndex) return "the index of snapshots";
+      const auto record = state.RecordOf(place.object->value());
+      if (!record.ok()) return absl::StrCat("snapshot ", place.object->value());
+      NodeId node = State::NodeOfSnapshot(*record);
+      if (place.member.has_value()) node.object = place.member->value();
+      return Words(state, node);
+    }
+  }
+  return "the volume";
+}
+
+std::string PlaceWords(State& state, const store::Place& place)
+    ABSL_SHARED_LOCKS_REQUIRED(state.names) {
+  std::string words = PartWords(state, place);
+  if (place.page.has_value()) {
+    absl::StrAppend(&words, ", page ", place.page->value(), " (at byte ", OffsetOf(*place.page),
+                    ")");
+  }
+  return words;
+}
 
 }  // namespace
 
@@ -22,7 +70,7 @@ class NameCheck {
  public:
   explicit NameCheck(State& state) : state_(state) {}
 
-  absl::StatusOr<std::vector<store::Damage>> Run() {
+  absl::StatusOr<std::vector<Damage>> Run() {
     absl::ReaderMutexLock lock(&state_.names);
     for (uint64_t number = 1;; ++number) {
       COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> next,
@@ -53,8 +101,8 @@ class NameCheck {
   void Report(std::string where, const absl::Status& status) {
     Report(std::move(where), std::string(status.message()));
   }
-  static std::string Where(uint64_t tree, uint64_t object) {
-    return absl::StrCat("tree ", tree, ", object ", object);
+  std::string Where(uint64_t tree, uint64_t object) ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
+    return Words(state_, {tree, object});
   }
 
   void CheckTree(uint64_t tree) ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
@@ -123,7 +171,8 @@ class NameCheck {
     if (!status.ok()) Report(where, status);
   }
 
-  void CheckInode(uint64_t tree, uint64_t object, const Seen& seen, std::set<uint64_t>& xattrs) {
+  void CheckInode(uint64_t tree, uint64_t object, const Seen& seen, std::set<uint64_t>& xattrs)
+      ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
     const std::string where = Where(tree, object);
     auto inode = state_.GetInode({tree, object});
     if (!inode.ok()) return Report(where, inode.status());
@@ -176,12 +225,27 @@ class NameCheck {
   }
 
   State& state_;
-  std::vector<store::Damage> damages_;
+  std::vector<Damage> damages_;
 };
 
-absl::StatusOr<std::vector<store::Damage>> FileSystem::CheckNames() {
+absl::StatusOr<std::vector<Damage>> FileSystem::CheckNames() {
   NameCheck check(*state_);
   return check.Run();
+}
+
+absl::StatusOr<CheckResult> FileSystem::Check(
+    const std::function<void(uint64_t, uint64_t)>& progress) {
+  COW_ASSIGN_OR_RETURN(store::CheckResult frames, store().Check(progress));
+  CheckResult result = {.damages = {}, .frames_checked = frames.frames_checked};
+  {
+    absl::ReaderMutexLock lock(&state_->names);
+    for (store::Damage& damage : frames.damages) {
+      result.damages.push_back({PlaceWords(*state_, damage.place), std::move(damage.what)});
+    }
+  }
+  COW_ASSIGN_OR_RETURN(std::vector<Damage> names, CheckNames());
+  result.damages.insert(result.damages.end(), names.begin(), names.end());
+  return result;
 }
 
 }  // namespace cow::fs

@@ -244,9 +244,11 @@ class FileSystem {
   // the store; costs what has to be counted.
   absl::StatusOr<SpaceInfo> SpaceOf(NodeId id);
 
-  // Verifies every directory, link count, parent and entry of the catalog. At most 1000 damages.
-  // Changes wait. Not the store's own Check, which verifies frames.
-  absl::StatusOr<std::vector<store::Damage>> CheckNames();
+  // Verifies every frame and count (as the store's Check, which it calls), every directory, link
+  // count, parent and entry of the catalog. Changes wait. `progress`: frames done and in all.
+  absl::StatusOr<CheckResult> Check(const std::function<void(uint64_t, uint64_t)>& progress = {});
+  // The part of it that is about names.
+  absl::StatusOr<std::vector<Damage>> CheckNames();
 
  private:
   friend class FileHandle;

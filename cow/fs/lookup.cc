@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cow/base/status.h"
 #include "cow/fs/bytes.h"
 #include "cow/fs/state.h"
@@ -140,10 +141,12 @@ absl::StatusOr<std::optional<NodeId>> State::ParentOf(NodeId directory) {
   return NodeId{directory.tree, record.parent};
 }
 
-absl::StatusOr<std::string> State::PathOf(NodeId id) {
+absl::StatusOr<std::string> State::PathWithin(NodeId id, NodeId top) {
   std::vector<std::string> names;
-  for (int depth = 0; id != kRoot; ++depth) {
-    if (id.in_snapshot() || id.is_virtual() || id.is_stub()) return NotFound("not a live node");
+  for (int depth = 0; id != top; ++depth) {
+    if (id.is_virtual() || id.is_stub() || id.in_snapshot() != top.in_snapshot()) {
+      return NotFound("not a live node");
+    }
     if (depth > kMaxDepth) return Malformed("directories form a ring");
     NodeId parent;
     uint64_t position = 0;
@@ -167,12 +170,20 @@ absl::StatusOr<std::string> State::PathOf(NodeId id) {
     names.push_back(entry->name);
     id = parent;
   }
-  std::string path;
-  for (auto name = names.rbegin(); name != names.rend(); ++name) {
-    if (!path.empty()) path += '/';
-    path += *name;
-  }
-  return path;
+  return absl::StrJoin(names.rbegin(), names.rend(), "/");
+}
+
+absl::StatusOr<std::string> State::PathOf(NodeId id) { return PathWithin(id, kRoot); }
+
+absl::StatusOr<std::string> State::AnyPathOf(NodeId id) {
+  if (!id.in_snapshot()) return PathOf(id);
+  COW_ASSIGN_OR_RETURN(SnapshotRecord record, RecordOf(id.snapshot()));
+  COW_ASSIGN_OR_RETURN(SnapshotInfo info, InfoOf(record));
+  std::string path = info.path.empty() ? absl::StrCat(std::string(kSnapshotsName), "/", info.name)
+                                       : absl::StrCat(info.path, "@", info.name);
+  if (id == info.node) return path;
+  COW_ASSIGN_OR_RETURN(const std::string below, PathWithin(id, info.node));
+  return absl::StrCat(path, "/", below);
 }
 
 absl::StatusOr<NodeId> State::ResolveId(std::string_view path) {

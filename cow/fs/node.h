@@ -7,6 +7,7 @@
 #include <ctime>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cow/base/types.h"
 
@@ -150,6 +151,17 @@ struct TreeInfo {
   std::string path;  // "" for the root
   timespec created = {};
   uint64_t snapshots = 0;
+};
+
+// Something a check found wrong.
+struct Damage {
+  std::string where;  // "/a/b, page 12 (at byte 49152)"
+  std::string what;
+};
+
+struct CheckResult {
+  std::vector<Damage> damages;  // at most 1000 of frames, and 1000 of names
+  uint64_t frames_checked = 0;
 };
 
 struct SpaceInfo {

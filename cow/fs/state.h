@@ -111,6 +111,8 @@ class State {
   absl::StatusOr<std::optional<NodeId>> ParentOf(NodeId directory)
       ABSL_SHARED_LOCKS_REQUIRED(names);
   absl::StatusOr<std::string> PathOf(NodeId id) ABSL_SHARED_LOCKS_REQUIRED(names);
+  // As PathOf; in a snapshot PATH@NAME and what follows.
+  absl::StatusOr<std::string> AnyPathOf(NodeId id) ABSL_SHARED_LOCKS_REQUIRED(names);
   absl::StatusOr<NodeId> ResolveId(std::string_view path) ABSL_SHARED_LOCKS_REQUIRED(names);
 
   // Enters `entry` and notes the change in the directory; `links`: by how much its nlink changes.
@@ -201,6 +203,9 @@ class State {
   absl::Mutex names;
 
  private:
+  // The names from `top`, a root, down to `id`.
+  absl::StatusOr<std::string> PathWithin(NodeId id, NodeId top) ABSL_SHARED_LOCKS_REQUIRED(names);
+
   std::unique_ptr<Catalog> catalog_;  // constant after Format or Load
 
   absl::Mutex cache_mu_;

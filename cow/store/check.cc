@@ -2,7 +2,10 @@
 // holds.
 #include <algorithm>
 #include <cerrno>
+#include <array>
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -45,9 +48,14 @@ class Checker {
 
   absl::StatusOr<CheckResult> Run() {
     CheckSuperblocks();
-    Walk(RootOf(*core_.trees_), "the table of trees");
-    Walk(RootOf(*core_.catalog_), "the catalog");
-    Walk(RootOf(*core_.orphans_), "the orphans");
+    for (auto [part, table] : {std::pair{Place::Part::kTrees, core_.trees_.get()},
+                               std::pair{Place::Part::kCatalog, core_.catalog_.get()},
+                               std::pair{Place::Part::kOrphans, core_.orphans_.get()}}) {
+      place_ = {};
+      place_.part = part;
+      Walk(RootOf(*table), 0);
+    }
+    place_ = {};
     {
       absl::MutexLock lock(&core_.fold_mu_);
       for (const FrameLog::Item& item : core_.free_log_.items()) {
@@ -65,21 +73,33 @@ class Checker {
     return table.root;
   }
 
-  void Report(std::string where, std::string what) {
-    if (result_.damages.size() < kMostDamages) {
-      result_.damages.push_back({std::move(where), std::move(what)});
-    }
+  void Report(std::string what, std::optional<PageNumber> page = std::nullopt) {
+    if (result_.damages.size() >= kMostDamages) return;
+    Place place = place_;
+    place.page = page;
+    result_.damages.push_back({place, std::move(what)});
   }
 
+  // A slot that no commit has used yet has neither copy; everywhere else both are there.
   void CheckSuperblocks() {
-    for (int copy : {0, 1}) {
-      const FrameNumber frame = format::SuperblockFrame(core_.durable_slot_, copy);
-      std::array<std::byte, kPageSize> bytes;
-      absl::Status status = core_.file_->Read(OffsetOf(frame), bytes);
-      if (status.ok()) status = format::DecodeSuperblock(bytes, frame).status();
-      ++result_.frames_checked;
-      if (!status.ok()) {
-        Report(absl::StrFormat("superblock, copy %d", copy), std::string(status.message()));
+    for (int slot : {0, 1}) {
+      std::array<absl::Status, 2> copies;
+      for (int copy : {0, 1}) {
+        const FrameNumber frame = format::SuperblockFrame(slot, copy);
+        std::array<std::byte, kPageSize> bytes;
+        copies[copy] = core_.file_->Read(OffsetOf(frame), bytes);
+        if (copies[copy].ok()) copies[copy] = format::DecodeSuperblock(bytes, frame).status();
+        ++result_.frames_checked;
+      }
+      if (slot != core_.durable_slot_ && absl::IsNotFound(copies[0]) &&
+          absl::IsNotFound(copies[1])) {
+        continue;
+      }
+      for (int copy : {0, 1}) {
+        if (copies[copy].ok()) continue;
+        Report(absl::StrFormat("superblock %d, copy %d (frame %d): %s", slot, copy,
+                               format::SuperblockFrame(slot, copy).value(),
+                               copies[copy].message()));
       }
     }
   }
@@ -91,47 +111,67 @@ class Checker {
     }
   }
 
-  // Visits what `entry` names; what is below it only the first time that it is found.
-  void Walk(const Entry& entry, const std::string& where) {
+  // Visits what `entry` names, which covers the units from `first` on; what is below it only the
+  // first time that it is found.
+  void Walk(const Entry& entry, uint64_t first) {
     if (entry.empty()) return;
+    const bool is_page = !entry.has_children();
+    const std::optional<PageNumber> page =
+        is_page ? std::optional(PageNumber(first)) : std::nullopt;
     if (format::InZoneHeader(entry.frame()) ||
         entry.frame().value() >= core_.allocator_.total_frames()) {
-      Report(where,
-             absl::StrFormat("refers to frame %d, which holds no content", entry.frame().value()));
+      Report(absl::StrFormat("refers to frame %d, which holds no content", entry.frame().value()),
+             page);
       return;
     }
     if (recount_.Add(entry.frame()) > 1) return;
     Count();
-    if (!entry.has_children()) {
-      CheckData(entry, where);
+    absl::Status verified = ReadFrame(entry);
+    if (is_page) {
+      if (!verified.ok()) Report(std::string(verified.message()), page);
       return;
     }
-    absl::Status verified = ReadFrame(entry);
     absl::StatusOr<NodePointer> node = verified.ok() ? core_.nodes_.Get(entry) : verified;
     if (!node.ok()) {
-      Report(where, std::string(node.status().message()));
+      Report(absl::StrFormat("%s; %s below it cannot be reached", node.status().message(),
+                             entry.table() ? "the objects" : "the pages"));
       return;
     }
     if (entry.level() > 0) {
-      for (const Entry& child : (*node)->content.entries) {
-        if (!child.empty() &&
-            (child.level() + 1 != entry.level() || child.table() != entry.table())) {
-          Report(where, absl::StrFormat("frame %d: an entry of another kind than its node",
-                                        entry.frame().value()));
-          continue;
-        }
-        Walk(child, where);
-      }
-      return;
+      WalkChildren(entry, **node, first);
+    } else {
+      WalkRecords(entry, **node, first);
     }
-    uint64_t slot = 0;
-    for (const format::Record& record : (*node)->content.records) {
-      if (record.used() && !record.root.empty()) {
-        Walk(record.root, absl::StrFormat("%s, leaf in frame %d, record %d", where,
-                                          entry.frame().value(), slot));
+  }
+
+  void WalkChildren(const Entry& entry, const Node& node, uint64_t first) {
+    const uint64_t span = Radix::Covers(entry.level() - 1);
+    for (uint64_t i = 0; i < format::kFanout; ++i) {
+      const Entry& child = node.content.entries[i];
+      if (!child.empty() &&
+          (child.level() + 1 != entry.level() || child.table() != entry.table())) {
+        Report(absl::StrFormat("frame %d: an entry of another kind than its node",
+                               entry.frame().value()));
+        continue;
       }
-      ++slot;
+      Walk(child, first + i * span);
     }
+  }
+
+  void WalkRecords(const Entry& entry, const Node& node, uint64_t leaf) {
+    std::optional<ObjectNumber>& object = place_.object.has_value() ? place_.member : place_.object;
+    for (uint64_t slot = 0; slot < format::kRecordsPerLeaf; ++slot) {
+      const format::Record& record = node.content.records[slot];
+      if (!record.used() || record.root.empty()) continue;
+      object = ObjectNumber(leaf * format::kRecordsPerLeaf + slot);
+      // Trees stand in the table of trees and in the catalog, never within one another.
+      if (record.root.table() && place_.member.has_value()) {
+        Report(absl::StrFormat("frame %d: a tree within a tree", entry.frame().value()));
+      } else {
+        Walk(record.root, 0);
+      }
+    }
+    object = std::nullopt;
   }
 
   // The frame itself, not what is in memory of it.
@@ -146,27 +186,21 @@ class Checker {
     return absl::OkStatus();
   }
 
-  void CheckData(const Entry& entry, const std::string& where) {
-    if (absl::Status status = ReadFrame(entry); !status.ok()) {
-      Report(where, std::string(status.message()));
-    }
-  }
-
   absl::Status CompareCounts() {
     const uint64_t total = core_.allocator_.total_frames();
     for (FrameNumber frame(0); frame.value() < total; ++frame) {
       if (format::InZoneHeader(frame)) continue;
       absl::StatusOr<uint32_t> count = core_.allocator_.Count(frame);
       if (!count.ok()) {
-        Report("the counts", std::string(count.status().message()));
+        Report(std::string(count.status().message()));
         // The rest of this leaf is unreadable for the same reason.
         frame = FrameNumber(frame.value() | (format::kCountsPerLeaf - 1));
         continue;
       }
       const uint32_t found = recount_.Get(frame);
       if (*count != found) {
-        Report("the counts", absl::StrFormat("frame %d: the count is %d, and %d references exist",
-                                             frame.value(), *count, found));
+        Report(absl::StrFormat("frame %d: the count is %d, and %d references exist", frame.value(),
+                               *count, found));
       }
     }
     return absl::OkStatus();
@@ -176,6 +210,7 @@ class Checker {
   const std::function<void(uint64_t, uint64_t)>& progress_;
   const uint64_t used_;
   Recount recount_;
+  Place place_;  // where the walk is
   CheckResult result_;
 };
 

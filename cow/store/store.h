@@ -205,9 +205,18 @@ struct Space {
   uint64_t deferred_frames = 0;   // free, but waiting for a commit or for a pin
 };
 
-// Something a check found wrong.
+// What a frame belongs to.
+struct Place {
+  enum class Part { kVolume, kTrees, kCatalog, kOrphans };
+  Part part = Part::kVolume;
+  std::optional<ObjectNumber> object;  // of the table of trees, the catalog or the orphans
+  std::optional<ObjectNumber> member;  // where that object is a tree: of its table
+  std::optional<PageNumber> page;      // of the object
+};
+
+// Something a check found wrong. Of a frame that several versions share one place is named.
 struct Damage {
-  std::string where;  // what it is part of: "tree 1, object 7, page 12"
+  Place place;
   std::string what;
 };
 

@@ -76,7 +76,7 @@ struct VolumeSpace {
 };
 
 struct Damage {
-  std::string where;  // "tree 1, object 7, page 12"
+  std::string where;  // "/data/table, page 12 (at byte 49152)", "/data/table@monday"
   std::string what;
 };
 

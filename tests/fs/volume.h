@@ -198,15 +198,12 @@ class TestVolume {
     return list.ok() ? *std::move(list) : std::vector<SnapshotInfo>();
   }
 
-  // Everything that CheckNames and the store's own check find wrong.
+  // Everything that a check finds wrong.
   std::vector<std::string> Damages() {
+    auto checked = fs_->Check();
+    if (!checked.ok()) return {checked.status().ToString()};
     std::vector<std::string> texts;
-    auto names = fs_->CheckNames();
-    if (!names.ok()) return {names.status().ToString()};
-    auto frames = fs_->store().Check();
-    if (!frames.ok()) return {frames.status().ToString()};
-    names->insert(names->end(), frames->damages.begin(), frames->damages.end());
-    for (const store::Damage& damage : *names) texts.push_back(damage.where + ": " + damage.what);
+    for (const Damage& damage : checked->damages) texts.push_back(damage.where + ": " + damage.what);
     return texts;
   }
 

@@ -171,7 +171,7 @@ std::string Damages(Store& store) {
   if (!result.ok()) return result.status().ToString();
   std::string text;
   for (const store::Damage& damage : result->damages) {
-    text += damage.where + ": " + damage.what + "\n";
+    text += damage.what + "\n";
   }
   return text;
 }
