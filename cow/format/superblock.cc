@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "cow/base/checksum.h"
 #include "cow/base/status.h"
+#include "cow/format/geometry.h"
 
 namespace cow::format {
 namespace {
@@ -118,6 +119,17 @@ absl::StatusOr<Superblock> DecodeSuperblock(std::span<const std::byte> bytes, Fr
         unknown));
   }
   if (raw.reaped_count > kMaxReaped) return absl::DataLossError("superblock: reaped too long");
+  if (raw.total_frames > kMaxFrame + 1) {
+    return absl::DataLossError("superblock: more frames than a volume can have");
+  }
+  for (const Entry& root : {raw.trees.root, raw.catalog.root, raw.orphans.root}) {
+    if (!root.empty() && (!root.table() || root.level() > kMaxLevel)) {
+      return absl::DataLossError("superblock: the root of a table is none");
+    }
+  }
+  if (!raw.counts.empty() && (raw.counts.level() < 1 || raw.counts.level() > kMaxCountLevel)) {
+    return absl::DataLossError("superblock: the root of the counts is none");
+  }
   Superblock s;
   s.uuid = raw.uuid;
   s.compatible = raw.compatible;

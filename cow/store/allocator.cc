@@ -88,15 +88,21 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
     node_run_.count -= run.count;
   }
   if (run.count == 0) return absl::InternalError(file_.name() + ": the ready set lost frames");
+  ready_total_ -= run.count;
   for (uint64_t i = 0; i < run.count; ++i) {
     if (use == FrameUse::kLog) {
       log_frames_.insert(run.frame + i);
-    } else {
-      COW_RETURN_IF_ERROR(counts_.Set(run.frame + i, 1));
+    } else if (absl::Status counted = counts_.Set(run.frame + i, 1); !counted.ok()) {
+      // The rest of the run stays free. Those before are handed back: their leaf is in memory.
+      for (uint64_t j = 0; j < i; ++j) counts_.Set(run.frame + j, 0).IgnoreError();
+      InsertReady(run.frame.value(), run.frame.value() + run.count);
+      return counted;
     }
   }
-  ready_total_ -= run.count;
-  if (use != FrameUse::kLog) used_ += run.count;
+  if (use != FrameUse::kLog) {
+    used_ += run.count;
+    born_ += run.count;
+  }
   const uint64_t from_reservation = std::min(reserved, run.count);
   reserved -= from_reservation;
   reserved_ -= std::min(reserved_, from_reservation);
@@ -166,6 +172,7 @@ absl::Status Allocator::MakeReady(uint64_t frames) {
   }
   if (ready_total_ >= goal) return absl::OkStatus();
   absl::Status extended = Extend(goal - ready_total_);
+  host_full_ = absl::IsResourceExhausted(extended);
   if (extended.ok()) return extended;
   if (UnreadyFree() > 0) COW_RETURN_IF_ERROR(ScanForFree(goal - ready_total_));
   return ready_total_ >= goal ? absl::OkStatus() : extended;
@@ -326,6 +333,7 @@ absl::StatusOr<Allocator::Plan> Allocator::PlanCommit(Generation generation,
   COW_ASSIGN_OR_RETURN(plan.counts, counts_.Plan(generation, total_, writes));
   plan.total_frames = total_;
   plan.used_frames = used_;
+  born_ = 0;
   return plan;
 }
 
@@ -355,6 +363,16 @@ uint64_t Allocator::available_frames() const {
 uint64_t Allocator::ready_frames() const {
   absl::MutexLock lock(&mu_);
   return ready_total_ - std::min(ready_total_, reserved_);
+}
+
+bool Allocator::tight() const {
+  absl::MutexLock lock(&mu_);
+  return max_ != 0 || host_full_;
+}
+
+uint64_t Allocator::born_frames() const {
+  absl::MutexLock lock(&mu_);
+  return born_;
 }
 
 bool Allocator::IsLogFrame(FrameNumber frame) const {

@@ -80,6 +80,10 @@ class Allocator {
   uint64_t available_frames() const;
   // Frames that can still be had for logs without asking the host.
   uint64_t ready_frames() const;
+  // The volume has a limit, or its host had no space the last time that it was asked.
+  bool tight() const;
+  // Frames with a count that were handed out since the last PlanCommit.
+  uint64_t born_frames() const;
   bool IsLogFrame(FrameNumber frame) const;
 
  private:
@@ -110,6 +114,8 @@ class Allocator {
   uint64_t node_cursor_ ABSL_GUARDED_BY(mu_) = 0;
   FrameRun node_run_ ABSL_GUARDED_BY(mu_);  // taken off ready_, counted in ready_total_
   uint64_t scan_leaf_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t born_ ABSL_GUARDED_BY(mu_) = 0;
+  bool host_full_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace cow::store

@@ -174,6 +174,18 @@ absl::Status Core::Commit() {
   return last_commit_;
 }
 
+CommitPause::CommitPause(Core& core) : core_(core) {
+  absl::MutexLock lock(&core.commit_mu_);
+  core.commit_mu_.Await(absl::Condition(
+      +[](Core* waiting) ABSL_NO_THREAD_SAFETY_ANALYSIS { return !waiting->committing_; }, &core));
+  core.committing_ = true;
+}
+
+CommitPause::~CommitPause() {
+  absl::MutexLock lock(&core_.commit_mu_);
+  core_.committing_ = false;
+}
+
 absl::Status Core::FreeOrphans() {
   std::vector<ObjectNumber> numbers;
   {
@@ -188,7 +200,8 @@ absl::Status Core::FreeOrphans() {
       status = transaction.ok() ? orphans_->Erase(transaction->reserved_, numbers.back())
                                 : transaction.status();
     }
-    if (!status.ok()) {
+    // One that cannot be read stays, and takes its space with it: nothing can be known of it.
+    if (!status.ok() && !absl::IsDataLoss(status)) {
       // They stay in the table of orphans: the next commit tries again.
       absl::MutexLock lock(&dirty_mu_);
       closed_orphans_.insert(closed_orphans_.end(), numbers.begin(), numbers.end());

@@ -58,17 +58,29 @@ class Core {
   // Writes the nodes that were sealed to their frames, ahead of the next commit. Gate held alone.
   absl::Status WriteSealed();
 
+  // open.cc
+  absl::StatusOr<format::Superblock> ReadCopy(int slot, int copy) const;
+
   // fold.cc
   void LogCount(const format::Entry& entry, format::CountOperation operation);
   // Drops those of `replaced` that a fresh frame has taken the place of.
   void LogDrops(std::span<const format::Entry> replaced);
-  // Folds up to `items` of the count log and of what is reaped; returns how many are left.
+  // Folds up to `items` of the count log and of what is reaped; returns how many are left. It stops
+  // where the next commit could not write down all that it frees.
   absl::StatusOr<uint64_t> Fold(uint64_t items);
+  // Folds all that is pending, for whoever looks at the counts while the gate is held alone.
+  absl::Status FoldAll();
   // Hands frames that nothing can see any more back to the allocator; returns how many.
   absl::StatusOr<uint64_t> ReleaseFreed();
   // Adds and drops as Fold does, for `entry` once.
   absl::Status FoldOne(const format::Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
   absl::Status ReapOne() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
+  // One item, if there is one and there is room for what it frees; how many are left then.
+  struct FoldStep {
+    bool done = false;
+    uint64_t left = 0;
+  };
+  absl::StatusOr<FoldStep> FoldNext(uint64_t most_frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
   absl::StatusOr<bool> DropOne(const format::Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
   void FreeFrame(const format::Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fold_mu_);
   // Children of a node or leaf of records.
@@ -113,6 +125,8 @@ class Core {
   std::atomic<bool> changed_ = false;
   // Items folded and frames released since the volume was opened.
   std::atomic<uint64_t> progress_ = 0;
+  // Somebody waits for frames to be released.
+  std::atomic<bool> frames_are_short_ = false;
 
   std::shared_ptr<TableState> trees_;
   std::shared_ptr<TableState> catalog_;
@@ -140,7 +154,7 @@ class Core {
   absl::Status health_ ABSL_GUARDED_BY(health_mu_);
   std::atomic<bool> failed_ = false;
 
-  // Group commit: numbers of the last commit begun and ended.
+  // Group commit: numbers of the last commit begun and ended; one is under way, or held off.
   absl::Mutex commit_mu_;
   uint64_t commits_begun_ ABSL_GUARDED_BY(commit_mu_) = 0;
   uint64_t commits_ended_ ABSL_GUARDED_BY(commit_mu_) = 0;
@@ -168,7 +182,21 @@ class Core {
   absl::Status InUse();
   absl::Status NameHolder();
   absl::Status LoadLogs(const format::Superblock& superblock);
-  absl::Status RepairSuperblock(const format::Superblock& superblock);
+  void RepairSuperblock(const format::Superblock& superblock);
+};
+
+// Waits for the commit that is under way and lets none begin while it lives: then nodes that were
+// sealed are in their frames or in `sealed_`, and the superblock is not being written. Taken before
+// the gate.
+class CommitPause {
+ public:
+  explicit CommitPause(Core& core);
+  CommitPause(const CommitPause&) = delete;
+  CommitPause& operator=(const CommitPause&) = delete;
+  ~CommitPause();
+
+ private:
+  Core& core_;
 };
 
 }  // namespace cow::store

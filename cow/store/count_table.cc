@@ -119,6 +119,7 @@ Entry CountTable::PlanFrame(FrameNumber pair, const Entry& old, uint8_t level,
 
 absl::StatusOr<Entry> CountTable::Plan(Generation generation, uint64_t total_frames,
                                        std::vector<PlannedWrite>& writes) {
+  if (dirty_leaves_.empty()) return root_;
   // A volume that has outgrown its root gets levels above it; the old root is their first child.
   while (levels_ < format::CountLevels(total_frames)) {
     const Entry old = root_;

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "cow/format/log_frame.h"
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
 
@@ -105,52 +106,86 @@ absl::Status Core::FoldOne(const Entry& entry) {
 absl::Status Core::ReapOne() {
   format::Reaped& top = reaped_.back();
   const Entry node = top.node;
-  COW_ASSIGN_OR_RETURN(std::vector<Entry> children, Children(node));
-  const size_t end = std::min(children.size(), top.next + kChildrenPerStep);
+  const absl::StatusOr<std::vector<Entry>> children = Children(node);
+  if (absl::IsDataLoss(children.status())) {
+    // What it refers to cannot be known any more: it stays counted (a check names the frames), and
+    // all else goes on. Removing a damaged file must not stop the volume.
+    reaped_.pop_back();
+    FreeFrame(node);
+    return absl::OkStatus();
+  }
+  if (!children.ok()) return children.status();
+  const size_t end = std::min<size_t>(children->size(), size_t{top.next} + kChildrenPerStep);
   while (top.next < end) {
-    const Entry& child = children[top.next++];
+    const Entry& child = (*children)[top.next++];
     // Depth first, so that what is reaped stays as short as the tree is high.
     COW_ASSIGN_OR_RETURN(bool deeper, DropOne(child));
     if (deeper) return absl::OkStatus();
   }
-  if (end == children.size()) {
+  if (top.next >= children->size()) {
     reaped_.pop_back();
     FreeFrame(node);
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> Core::Fold(uint64_t items) {
-  absl::MutexLock lock(&fold_mu_);
-  // What it frees must fit into the log frames that the next commit can get.
-  const uint64_t most_frames = std::max<uint64_t>(8, allocator_.ready_frames() / 4);
-  uint64_t pending = 0;
-  for (uint64_t done = 0;; ++done) {
-    Entry entry;
-    {
-      absl::MutexLock log_lock(&log_mu_);
-      pending = count_log_.size() + reaped_.size();
-      if (pending == 0 || done >= items || free_log_.FramesToPlan() >= most_frames) return pending;
-      if (!count_log_.empty()) entry = count_log_.front().entry;
-    }
-    changed_ = true;
-    ++progress_;
-    // Whole trees wait at the end of the log while enough of them are being reaped.
-    const bool wait = entry.operation() == CountOperation::kDrop && entry.has_children() &&
-                      reaped_.size() >= format::kMaxReaped / 2;
-    absl::Status status;
-    if (entry.empty() || wait) {
-      status = ReapOne();
-    } else {
-      status = FoldOne(entry);
-    }
-    if (!status.ok()) return Fail(Annotate(status, "counting references"));
-    if (!entry.empty()) {
-      absl::MutexLock log_lock(&log_mu_);
-      count_log_.PopFront();
-      if (wait) count_log_.Append(entry, generation());
-    }
+absl::StatusOr<Core::FoldStep> Core::FoldNext(uint64_t most_frames) {
+  FoldStep step;
+  Entry entry;
+  {
+    absl::MutexLock log_lock(&log_mu_);
+    step.left = count_log_.size() + reaped_.size();
+    if (step.left == 0 || free_log_.FramesToPlan() >= most_frames) return step;
+    if (!count_log_.empty()) entry = count_log_.front().entry;
   }
+  step.done = true;
+  changed_ = true;
+  ++progress_;
+  // Whole trees wait at the end of the log while enough of them are being reaped.
+  const bool wait = entry.operation() == CountOperation::kDrop && entry.has_children() &&
+                    reaped_.size() >= format::kMaxReaped / 2;
+  const absl::Status status = entry.empty() || wait ? ReapOne() : FoldOne(entry);
+  if (!status.ok()) return Fail(Annotate(status, "counting references"));
+  absl::MutexLock log_lock(&log_mu_);
+  if (!entry.empty()) {
+    count_log_.PopFront();
+    if (wait) count_log_.Append(entry, generation());
+  }
+  step.left = count_log_.size() + reaped_.size();
+  return step;
+}
+
+absl::StatusOr<uint64_t> Core::Fold(uint64_t items) {
+  // Who holds the gate may wait for fold_mu_: never for long.
+  constexpr uint64_t kAtOnce = 256;
+  FoldStep step;
+  do {
+    absl::MutexLock lock(&fold_mu_);
+    const uint64_t most_frames = std::max<uint64_t>(8, allocator_.ready_frames() / 4);
+    for (uint64_t done = 0; done < kAtOnce; ++done) {
+      if (items == 0) {
+        absl::MutexLock log_lock(&log_mu_);
+        return count_log_.size() + reaped_.size();
+      }
+      COW_ASSIGN_OR_RETURN(step, FoldNext(most_frames));
+      if (!step.done || step.left == 0) return step.left;
+      --items;
+    }
+  } while (true);
+}
+
+absl::Status Core::FoldAll() {
+  // Where the volume is open for reading no commit comes.
+  absl::MutexLock lock(&fold_mu_);
+  const uint64_t most_frames =
+      read_only_ ? UINT64_MAX : std::max<uint64_t>(8, allocator_.ready_frames() / 4);
+  FoldStep step;
+  do {
+    COW_ASSIGN_OR_RETURN(step, FoldNext(most_frames));
+  } while (step.done && step.left > 0);
+  if (step.left == 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kResourceExhausted, ENOSPC,
+                   file_->name() + ": too little free space to count references now; free some");
 }
 
 absl::StatusOr<uint64_t> Core::ReleaseFreed() {
@@ -160,8 +195,11 @@ absl::StatusOr<uint64_t> Core::ReleaseFreed() {
   if (free_log_.empty()) return released;
   COW_ASSIGN_OR_RETURN(std::vector<Generation> pins, PinnedByOthers(*file_, generation()));
   const std::optional<Generation> oldest_read = readers_.Oldest();
-  // Pinned items are moved to the end, but not again before the log has doubled.
-  const bool rotate = free_log_.size() >= rotate_free_log_at_;
+  // Pinned items are moved to the end, but not again before the log has doubled; where frames are
+  // short, as often as there is room for writing the log anew.
+  const bool rotate = free_log_.size() >= rotate_free_log_at_ ||
+                      (frames_are_short_.load() && free_log_.size() / format::kItemsPerLogFrame <
+                                                       allocator_.ready_frames() / 4);
   uint64_t rotated = 0;
   for (size_t left = free_log_.size(); left > 0; --left) {
     const FrameLog::Item item = free_log_.front();
@@ -189,13 +227,15 @@ absl::StatusOr<uint64_t> Core::ReleaseFreed() {
 
 bool Core::LogsAreLong() {
   // A commit writes its logs to frames that nobody can reserve; where little is free, there are
-  // few.
+  // few. Each frame born since the last commit may yet become an item: dropped before it is sealed,
+  // it is dropped alone.
   constexpr uint64_t kLong = 512;
   constexpr uint64_t kLongWhenTight = 8;
   constexpr uint64_t kTight = 8192;
-  const bool tight = allocator_.ready_frames() < kTight && max_frames_ != 0;
+  const bool tight = allocator_.tight() && allocator_.ready_frames() < kTight;
+  const uint64_t born = allocator_.born_frames() / format::kItemsPerLogFrame;
   absl::MutexLock lock(&log_mu_);
-  return count_log_.FramesToPlan() > (tight ? kLongWhenTight : kLong);
+  return count_log_.FramesToPlan() + born > (tight ? kLongWhenTight : kLong);
 }
 
 uint64_t Core::PendingItems() {

@@ -18,7 +18,10 @@ using format::kItemsPerLogFrame;
 absl::Status FrameLog::Load(const os::File& file, const format::LogRoot& root) {
   first_ = root.first;
   planned_ = root.end;
+  items_.clear();
+  frames_.clear();
   std::vector<format::LogFrame> chain;
+  uint64_t end = root.end;
   for (Entry at = root.tail; !at.empty();) {
     std::array<std::byte, kPageSize> bytes;
     COW_RETURN_IF_ERROR(file.Read(OffsetOf(at.frame()), bytes));
@@ -28,7 +31,15 @@ absl::Status FrameLog::Load(const os::File& file, const format::LogRoot& root) {
                                                      at.frame().value()));
     }
     COW_ASSIGN_OR_RETURN(format::LogFrame log_frame, format::DecodeLogFrame(bytes));
-    frames_.push_front({at, log_frame.first + log_frame.items.size()});
+    // No frame is empty and each ends where the next begins; so a chain ends, whatever it says.
+    if (log_frame.first + log_frame.items.size() != end) {
+      return MakeError(absl::StatusCode::kDataLoss, EIO,
+                       file.name() + absl::StrFormat(": frame %d (log): not the one before the "
+                                                     "next in its log",
+                                                     at.frame().value()));
+    }
+    frames_.push_front({at, end});
+    end = log_frame.first;
     at = log_frame.first <= first_ ? Entry() : log_frame.previous;
     chain.push_back(std::move(log_frame));
   }

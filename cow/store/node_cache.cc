@@ -11,6 +11,26 @@
 
 namespace cow::store {
 
+namespace {
+
+// Levels go down by one, so that every walk ends; what is below a table is of a table, and a record
+// says of its root what it is.
+bool IsWellFormed(const format::Entry& entry, const Node& node) {
+  if (entry.level() > 0) {
+    return std::ranges::all_of(node.content.entries, [&](const format::Entry& child) {
+      return child.empty() ||
+             (child.level() + 1 == entry.level() && child.table() == entry.table());
+    });
+  }
+  return std::ranges::all_of(node.content.records, [](const format::Record& record) {
+    const bool tree = (record.flags & format::kRecordTree) != 0;
+    return !record.used() || record.root.empty() ||
+           (record.root.level() <= format::kMaxLevel && record.root.table() == tree);
+  });
+}
+
+}  // namespace
+
 NodeCache::NodeCache(const os::File& file, uint64_t budget_bytes)
     : file_(file), nodes_per_shard_(std::max<size_t>(16, budget_bytes / sizeof(Node) / kShards)) {}
 
@@ -53,6 +73,12 @@ absl::StatusOr<NodePointer> NodeCache::Get(const format::Entry& entry) {
                                                     "checksum does not match; run `cowctl check`",
                                                     entry.frame().value(), entry.level(),
                                                     entry.birth().value()));
+  }
+  if (!IsWellFormed(entry, *node)) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_.name() + absl::StrFormat(": frame %d (node of level %d): has entries of "
+                                                    "another kind; run `cowctl check`",
+                                                    entry.frame().value(), entry.level()));
   }
   absl::MutexLock lock(&shard.mu);
   auto it = shard.nodes.find(entry.frame());

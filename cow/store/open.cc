@@ -86,6 +86,7 @@ absl::Status Core::Format(const CreateOptions& create) {
     return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
                      file_->name() + ": a volume has at least 4 MiB");
   }
+  COW_RETURN_IF_ERROR(LockForWriting());
   COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
   if (size != 0) {
     return MakeError(absl::StatusCode::kAlreadyExists, EEXIST,
@@ -94,7 +95,6 @@ absl::Status Core::Format(const CreateOptions& create) {
   // Space for the superblocks is there from the beginning.
   COW_RETURN_IF_ERROR(file_->Allocate(0, 3 * kPageSize));
   COW_RETURN_IF_ERROR(file_->Allocate(OffsetOf(format::SuperblockFrame(0, 1)), 2 * kPageSize));
-  COW_RETURN_IF_ERROR(LockForWriting());
   COW_RETURN_IF_ERROR(NameHolder());
   std::random_device random;
   for (uint8_t& byte : uuid_) byte = static_cast<uint8_t>(random());
@@ -111,20 +111,24 @@ absl::Status Core::Format(const CreateOptions& create) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<format::Superblock> Core::ReadCopy(int slot, int copy) const {
+  const FrameNumber frame = format::SuperblockFrame(slot, copy);
+  std::array<std::byte, kPageSize> bytes;
+  COW_RETURN_IF_ERROR(file_->Read(OffsetOf(frame), bytes));
+  return format::DecodeSuperblock(bytes, frame);
+}
+
 absl::StatusOr<format::Superblock> Core::ReadSuperblock() {
   absl::Status error;
   std::optional<format::Superblock> newest;
   std::array<std::optional<format::Superblock>, 2> of_slot;
   for (int slot : {0, 1}) {
     for (int copy : {0, 1}) {
-      const FrameNumber frame = format::SuperblockFrame(slot, copy);
-      std::array<std::byte, kPageSize> bytes;
-      COW_RETURN_IF_ERROR(file_->Read(OffsetOf(frame), bytes));
-      absl::StatusOr<format::Superblock> read = format::DecodeSuperblock(bytes, frame);
+      const absl::StatusOr<format::Superblock> read = ReadCopy(slot, copy);
       if (!read.ok()) {
         // What says most: a newer format, then rot, then that there is no superblock.
         if (error.ok() || absl::IsUnimplemented(read.status()) ||
-            (absl::IsDataLoss(read.status()) && absl::IsNotFound(error))) {
+            (!absl::IsNotFound(read.status()) && absl::IsNotFound(error))) {
           error = read.status();
         }
         continue;
@@ -200,30 +204,33 @@ absl::Status Core::Load() {
   catalog_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.catalog);
   orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
   if (read_only_) return absl::OkStatus();
+  RepairSuperblock(s);
   COW_RETURN_IF_ERROR(LoadLogs(s));
   COW_RETURN_IF_ERROR(NameHolder());
-  // Objects that were removed while open are closed now.
+  // The superblock may come from the page cache, written by a process that was killed before its
+  // flush. What it does not refer to is reused from here on, so it has to be durable itself.
+  COW_RETURN_IF_ERROR(file_->Flush());
+  // Objects that were removed while open are closed now. Those that cannot be read stay.
   for (ObjectNumber at(0);;) {
-    COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> orphan, orphans_->NextObject(at));
-    if (!orphan.has_value()) break;
+    const absl::StatusOr<std::optional<ObjectNumber>> orphan = orphans_->NextObject(at);
+    if (!orphan.ok() || !orphan->has_value()) break;
     absl::MutexLock lock(&dirty_mu_);
-    closed_orphans_.push_back(*orphan);
-    at = *orphan + 1;
-  }
-  return RepairSuperblock(s);
-}
-
-absl::Status Core::RepairSuperblock(const format::Superblock& superblock) {
-  // Only a copy that is not what it should be is written: the other one stays whatever happens.
-  for (int copy : {0, 1}) {
-    const FrameNumber frame = format::SuperblockFrame(durable_slot_, copy);
-    std::array<std::byte, kPageSize> bytes;
-    COW_RETURN_IF_ERROR(file_->Read(OffsetOf(frame), bytes));
-    absl::StatusOr<format::Superblock> read = format::DecodeSuperblock(bytes, frame);
-    if (read.ok() && read->generation == superblock.generation) continue;
-    return file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame));
+    closed_orphans_.push_back(**orphan);
+    at = **orphan + 1;
   }
   return absl::OkStatus();
+}
+
+void Core::RepairSuperblock(const format::Superblock& superblock) {
+  // Only a copy that is not what it should be is written: the other one stays whatever happens. A
+  // place that cannot be written is no reason not to open: the next commit says so.
+  for (int copy : {0, 1}) {
+    const absl::StatusOr<format::Superblock> read = ReadCopy(durable_slot_, copy);
+    if (read.ok() && read->generation == superblock.generation) continue;
+    const FrameNumber frame = format::SuperblockFrame(durable_slot_, copy);
+    file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame)).IgnoreError();
+    return;
+  }
 }
 
 absl::Status Core::LoadLogs(const format::Superblock& superblock) {
@@ -245,12 +252,17 @@ absl::Status Core::LoadForCheck() {
   // Counts and logs are not pinned; a check looks at them while nobody writes.
   COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kShared));
   if (!locked) return InUse();
-  COW_ASSIGN_OR_RETURN(format::Superblock superblock, ReadSuperblock());
-  if (superblock.generation.value() != durable_.load()) {
-    return MakeError(absl::StatusCode::kUnavailable, EAGAIN,
-                     file_->name() + ": written since it was opened; open it again to check it");
+  absl::StatusOr<format::Superblock> superblock = ReadSuperblock();
+  absl::Status status = superblock.status();
+  if (status.ok() && superblock->generation.value() != durable_.load()) {
+    status = MakeError(absl::StatusCode::kUnavailable, EAGAIN,
+                       file_->name() + ": written since it was opened; open it again to check it");
   }
-  COW_RETURN_IF_ERROR(LoadLogs(superblock));
+  if (status.ok()) status = LoadLogs(*superblock);
+  if (!status.ok()) {
+    file_->Unlock(kWriterLock).IgnoreError();
+    return status;
+  }
   loaded_for_check_ = true;
   return absl::OkStatus();
 }
@@ -277,6 +289,9 @@ Store::Store(std::unique_ptr<Core> core) : core_(std::move(core)) {}
 Store::~Store() {
   core_->Stop();
   if (!core_->read_only_) (void)core_->Commit();
+  // A child of fork(2) has the descriptor too: it must not keep the locks.
+  core_->file_->Unlock(kWriterLock).IgnoreError();
+  if (core_->read_only_) core_->file_->Unlock(kPinLocks + core_->durable_.load()).IgnoreError();
 }
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Create(std::unique_ptr<os::File> file,

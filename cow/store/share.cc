@@ -112,6 +112,7 @@ absl::Status Store::Replace(Transaction& frozen, Object& head, const Object& sou
   Record record;
   {
     absl::ReaderMutexLock lock(&from.state_mu);
+    COW_RETURN_IF_ERROR(from.CheckPresent());
     record = from.ToRecord();
   }
   COW_RETURN_IF_ERROR(to.MakeDirty(frozen.reserved_));

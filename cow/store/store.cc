@@ -52,6 +52,7 @@ absl::Status Store::ReserveFrames(uint64_t frames, bool use_reserve) {
   constexpr int kMostWaits = 500;
   int idle = 0;
   int waits = 0;
+  core_->frames_are_short_ = absl::IsResourceExhausted(reserved);
   for (int round = 0; absl::IsResourceExhausted(reserved) && round < kRounds && idle < 2; ++round) {
     const uint64_t before = core_->progress_.load();
     COW_RETURN_IF_ERROR(core_->Fold(uint64_t{1} << 16).status());

@@ -112,12 +112,18 @@ absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Open(ObjectNumber numbe
   if (!record.used()) {
     return MakeError(absl::StatusCode::kNotFound, ENOENT, "no object has this number");
   }
-  auto object = std::make_shared<ObjectState>(core, shared_from_this(), number, record);
-  open[number] = object;
-  // Expired entries go when they are half of all: amortised O(1).
-  if (open.size() > 64 && open.size() == open.capacity() - open.capacity() / 8) {
+  return Remember(number, record);
+}
+
+std::shared_ptr<ObjectState> TableState::Remember(ObjectNumber number, const Record& record) {
+  // Entries of closed objects go when there may be as many of them as of open ones: amortised O(1).
+  if (open.size() >= forget_at_) {
     absl::erase_if(open, [](const auto& item) { return item.second.expired(); });
+    forget_at_ = std::max<size_t>(64, 2 * open.size());
   }
+  // Not make_shared: what still refers to it weakly would keep all of its memory.
+  std::shared_ptr<ObjectState> object(new ObjectState(core, shared_from_this(), number, record));
+  open[number] = object;
   return object;
 }
 
@@ -131,15 +137,17 @@ absl::Status TableState::Touch(uint64_t& reserved, const std::shared_ptr<ObjectS
   // The table's own record first: should that fail, nothing depends on it yet.
   if (owner != nullptr) COW_RETURN_IF_ERROR(owner->MakeDirty(reserved));
   absl::MutexLock lock(&mu);
+  MarkDirty();
   COW_RETURN_IF_ERROR(MutableLeafOf(reserved, record_number).status());
-  if (dirty.empty()) {
-    absl::MutexLock dirty_lock(&core.dirty_mu_);
-    core.dirty_tables_.insert(shared_from_this());
-  }
   dirty.insert(object);
   object->dirty_generation = core.generation().value();
-  core.changed_ = true;
   return absl::OkStatus();
+}
+
+void TableState::MarkDirty() {
+  absl::MutexLock dirty_lock(&core.dirty_mu_);
+  core.dirty_tables_.insert(shared_from_this());
+  core.changed_ = true;
 }
 
 absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Create(uint64_t& reserved, Record record) {
@@ -151,9 +159,7 @@ absl::StatusOr<std::shared_ptr<ObjectState>> TableState::Create(uint64_t& reserv
   std::shared_ptr<ObjectState> object;
   {
     absl::MutexLock lock(&mu);
-    object = std::make_shared<ObjectState>(core, shared_from_this(), ObjectNumber(next_object++),
-                                           record);
-    open[object->number] = object;
+    object = Remember(ObjectNumber(next_object++), record);
   }
   absl::Status touched = Touch(reserved, object, object->number);
   if (touched.ok()) return object;
@@ -223,13 +229,11 @@ absl::Status TableState::Erase(uint64_t& reserved, ObjectNumber number) {
     absl::MutexLock lock(&mu);
     COW_ASSIGN_OR_RETURN(record, ReadRecord(number));
     if (!record.used()) return absl::OkStatus();
+    MarkDirty();
     COW_ASSIGN_OR_RETURN(NodePointer leaf, MutableLeafOf(reserved, number));
     leaf->content.records[number.value() % kRecordsPerLeaf] = Record();
     open.erase(number);
     COW_RETURN_IF_ERROR(DropLeafIfUnused(reserved, number, *leaf));
-    absl::MutexLock dirty_lock(&core.dirty_mu_);
-    core.dirty_tables_.insert(shared_from_this());
-    core.changed_ = true;
   }
   return Radix(core, (record.flags & format::kRecordTree) != 0).Drop(record.root);
 }

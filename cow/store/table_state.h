@@ -33,6 +33,12 @@ class TableState : public std::enable_shared_from_this<TableState> {
   // The leaf of `number`'s record, to be changed in this generation.
   absl::StatusOr<NodePointer> MutableLeafOf(uint64_t& reserved, ObjectNumber number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // The next seal looks at this table. Before its nodes are changed: a path that was copied in part
+  // when an error came is sealed like any other.
+  void MarkDirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // The state of an object that is not open yet.
+  std::shared_ptr<ObjectState> Remember(ObjectNumber number, const format::Record& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Makes the object's record writable and the object one of `dirty`.
   absl::Status Touch(uint64_t& reserved, const std::shared_ptr<ObjectState>& object,
                      ObjectNumber record_number);
@@ -52,6 +58,9 @@ class TableState : public std::enable_shared_from_this<TableState> {
   uint64_t next_object ABSL_GUARDED_BY(mu);
   absl::flat_hash_map<ObjectNumber, std::weak_ptr<ObjectState>> open ABSL_GUARDED_BY(mu);
   absl::flat_hash_set<std::shared_ptr<ObjectState>> dirty ABSL_GUARDED_BY(mu);
+
+ private:
+  size_t forget_at_ ABSL_GUARDED_BY(mu) = 64;  // size of `open` at which to look for closed ones
 };
 
 }  // namespace cow::store

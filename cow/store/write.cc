@@ -187,9 +187,14 @@ absl::Status ObjectState::ClearPages(uint64_t& reserved, PageNumber begin, PageN
     leaves.Clear();
   }
   absl::Status cleared = radix.Clear(root, begin.value(), end.value(), state_mu, reserved);
+  uint64_t left = pages - std::min(pages, dropped);
+  if (!cleared.ok()) {
+    // A part was cleared. Where that cannot be counted either, the number stays too high.
+    left = radix.CountUsed(root, 0, kPagesEnd.value()).value_or(pages);
+  }
   absl::MutexLock lock(&state_mu);
   leaves.Clear();
-  if (cleared.ok()) pages -= std::min(pages, dropped);
+  pages = left;
   return cleared;
 }
 

@@ -202,6 +202,34 @@ class SlowFile : public MemoryFile {
   static inline std::atomic<uint64_t> flushes = 0;
 };
 
+TEST(ConcurrencyTest, ACheckBesideConcurrentCommitsFindsNoDamage) {
+  auto store = *Store::Create(std::make_unique<SlowFile>(std::make_shared<Disk>()), {}, kQuiet);
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> writers;
+  for (int me = 0; me < 3; ++me) {
+    writers.emplace_back([&, me] {
+      ObjectPointer file;
+      {
+        auto transaction = store->Begin(store::kFramesToChange);
+        file = *store->catalog().Create(*transaction);
+      }
+      for (uint64_t i = 0; !stop; ++i) {
+        {
+          auto transaction = store->Begin(store::FramesToWrite(5000));
+          ASSERT_TRUE(transaction.ok()) << transaction.status();
+          const uint64_t page = i * 7919 % 1000;
+          ASSERT_TRUE(file->Write(*transaction, page * kPageSize, Stamp(me, 2)).ok());
+        }
+        ASSERT_TRUE(store->Commit().ok());
+      }
+    });
+  }
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(Damages(*store), "");
+  stop = true;
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_EQ(Damages(*store), "");
+}
+
 TEST(GroupCommitTest, CallersThatArriveTogetherShareAFlush) {
   auto store = *Store::Create(std::make_unique<SlowFile>(std::make_shared<Disk>()), {}, kQuiet);
   constexpr int kThreads = 8;
