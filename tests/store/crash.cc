@@ -38,6 +38,7 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
       break;
   }
   options.create.data_checksums = seed % 8 != 4;
+  options.kills = seed % 2 == 1;
   // Nodes are soon dropped from memory, and read again.
   if (seed % 3 == 0) options.open.cache_bytes = 4096;
   return options;
@@ -47,43 +48,60 @@ CrashRun::CrashRun(uint64_t seed, const CrashOptions& options)
     : seed_(seed), options_(options), nested_(false) {
   recording_->lose_flush = options.lose_flush;
   boundaries_.push_back({0, World()});
-  auto store = Store::Create(std::make_unique<RecordingFile>(std::make_shared<Disk>(), recording_),
-                             options.create, options_.open);
+  auto disk = std::make_shared<Disk>();
+  auto store = Store::Create(std::make_unique<RecordingFile>(disk, recording_), options.create,
+                             options_.open);
   if (!store.ok()) {
     failure_ = "create: " + Text(store.status());
     return;
   }
-  Record(*std::move(store), World());
+  Record(disk, *std::move(store), World());
 }
 
-CrashRun::CrashRun(uint64_t seed, const CrashOptions& options, Image disk, World world)
+CrashRun::CrashRun(uint64_t seed, const CrashOptions& options, Image image, World world)
     : seed_(seed), options_(options), nested_(true) {
   boundaries_.push_back({0, world});
   acknowledged_.push_back({0, 0});
-  auto store = Store::Open(
-      std::make_unique<RecordingFile>(std::make_shared<Disk>(std::move(disk)), recording_),
-      options_.open);
+  auto disk = std::make_shared<Disk>(std::move(image));
+  auto store = Store::Open(std::make_unique<RecordingFile>(disk, recording_), options_.open);
   if (!store.ok()) {
     failure_ = "open: " + Text(store.status());
     return;
   }
-  Record(*std::move(store), std::move(world));
+  Record(disk, *std::move(store), std::move(world));
 }
 
-void CrashRun::Record(std::unique_ptr<Store> store, World world) {
+void CrashRun::Record(const std::shared_ptr<Disk>& disk, std::unique_ptr<Store> store,
+                      World world) {
   Workload workload(options_.workload, seed_);
   workload.Attach(store.get(), std::move(world));
   Random random(seed_ ^ 0x5eed);
+  Random killer(seed_ ^ 0xdead);
   Acknowledge();
   for (uint64_t step = 0; step < options_.steps && failure_.empty(); ++step) {
+    if (options_.kills && killer.OneIn(20)) {
+      recording_->killed_at = recording_->events.size() + killer.Below(60);
+    }
     absl::Status status = workload.Step();
     boundaries_.push_back({recording_->events.size(), workload.world()});
     if (status.ok() && random.OneIn(5)) {
       status = random.OneIn(6) ? store->Settle() : store->Commit();
-      if (status.ok()) Acknowledge();
+      if (status.ok() && !recording_->killed()) Acknowledge();
     }
-    if (!status.ok()) failure_ = absl::StrCat("step ", step, ": ", Text(status));
+    if (recording_->killed()) {
+      workload.Detach();
+      store.reset();
+      World found;
+      store = ReopenAfterKill(disk, &found);
+      if (store == nullptr) break;
+      boundaries_.push_back({recording_->events.size(), found});
+      Acknowledge();
+      workload.Attach(store.get(), std::move(found));
+    } else if (!status.ok()) {
+      failure_ = absl::StrCat("step ", step, ": ", Text(status));
+    }
   }
+  recording_->killed_at = SIZE_MAX;
   if (failure_.empty()) {
     absl::Status status = workload.Verify();
     if (!status.ok()) failure_ = "before any crash: " + Text(status);
@@ -94,6 +112,18 @@ void CrashRun::Record(std::unique_ptr<Store> store, World world) {
   if (!failure_.empty()) absl::StrAppend(&failure_, "\n", history_);
   store.reset();  // commits once more
   crash_ = std::make_unique<CrashDisk>(*recording_);
+}
+
+std::unique_ptr<Store> CrashRun::ReopenAfterKill(const std::shared_ptr<Disk>& disk, World* world) {
+  recording_->killed_at = SIZE_MAX;
+  auto store = Store::Open(std::make_unique<RecordingFile>(disk, recording_), options_.open);
+  if (!store.ok()) {
+    failure_ = "open after a kill: " + Text(store.status());
+    return nullptr;
+  }
+  failure_ = CheckState(**store, recording_->events.size(), world);
+  if (!failure_.empty()) return nullptr;
+  return *std::move(store);
 }
 
 void CrashRun::Advance(uint64_t point) { crash_->Advance(point / kVariants); }

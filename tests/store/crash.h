@@ -20,6 +20,8 @@ struct CrashOptions {
   store::OpenOptions open = {.commit_seconds = 0};
   WorkloadOptions workload;
   uint64_t steps = 60;
+  // The writing process is killed now and then, and another one goes on with what it left.
+  bool kills = false;
   // Given to the recording, to prove that the harness notices.
   std::function<bool(size_t flush)> lose_flush;
 };
@@ -31,7 +33,7 @@ class CrashRun {
   explicit CrashRun(uint64_t seed) : CrashRun(seed, OptionsFor(seed)) {}
   CrashRun(uint64_t seed, const CrashOptions& options);
   // Goes on with what is on `disk`, which holds `world`.
-  CrashRun(uint64_t seed, const CrashOptions& options, Image disk, World world);
+  CrashRun(uint64_t seed, const CrashOptions& options, Image image, World world);
 
   static CrashOptions OptionsFor(uint64_t seed);
 
@@ -60,7 +62,10 @@ class CrashRun {
     size_t boundary;
   };
 
-  void Record(std::unique_ptr<store::Store> store, World world);
+  void Record(const std::shared_ptr<Disk>& disk, std::unique_ptr<store::Store> store, World world);
+  // The process was killed: opens what it left, which is one of the states that it may have left.
+  // Null, and failure_ is set, where it is not.
+  std::unique_ptr<store::Store> ReopenAfterKill(const std::shared_ptr<Disk>& disk, World* world);
   void Acknowledge() {
     acknowledged_.push_back({recording_->events.size(), boundaries_.size() - 1});
   }

@@ -78,6 +78,7 @@ uint64_t WrongPoints(const std::function<void(CrashOptions&)>& change) {
   uint64_t wrong = 0;
   for (uint64_t seed = 10; seed < 13; ++seed) {
     CrashOptions options = CrashRun::OptionsFor(seed);
+    options.kills = false;
     change(options);
     CrashRun run(seed, options);
     EXPECT_EQ(run.failure(), "");

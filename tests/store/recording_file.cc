@@ -1,7 +1,10 @@
 #include "tests/store/recording_file.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
+
+#include "cow/base/status.h"
 
 namespace cow::test {
 namespace {
@@ -50,14 +53,20 @@ void ApplyTorn(const Event& event, Image& image, Random& random) {
 
 RecordingFile::RecordingFile(std::shared_ptr<Disk> disk, std::shared_ptr<Recording> recording)
     : MemoryFile(disk), recording_(std::move(recording)) {
-  recording_->before = disk->Copy();
+  if (recording_->events.empty()) recording_->before = disk->Copy();
+}
+
+absl::Status RecordingFile::Record(Event event) {
+  if (recording_->killed()) return ErrnoStatus(EIO, "killed");
+  recording_->events.push_back(std::move(event));
+  return absl::OkStatus();
 }
 
 absl::Status RecordingFile::Write(uint64_t offset, std::span<const std::byte> buffer) {
-  recording_->events.push_back({.kind = Event::Kind::kWrite,
-                                .offset = offset,
-                                .length = buffer.size(),
-                                .bytes = {buffer.begin(), buffer.end()}});
+  COW_RETURN_IF_ERROR(Record({.kind = Event::Kind::kWrite,
+                              .offset = offset,
+                              .length = buffer.size(),
+                              .bytes = {buffer.begin(), buffer.end()}}));
   return MemoryFile::Write(offset, buffer);
 }
 
@@ -73,24 +82,23 @@ absl::Status RecordingFile::WriteVector(uint64_t offset, std::span<const iovec> 
 absl::Status RecordingFile::Flush() {
   const size_t number = recording_->flushes++;
   if (recording_->lose_flush && recording_->lose_flush(number)) return absl::OkStatus();
-  recording_->events.push_back({.kind = Event::Kind::kFlush, .bytes = {}});
-  return absl::OkStatus();
+  return Record({.kind = Event::Kind::kFlush, .bytes = {}});
 }
 
 absl::Status RecordingFile::Allocate(uint64_t offset, uint64_t length) {
-  recording_->events.push_back(
-      {.kind = Event::Kind::kAllocate, .offset = offset, .length = length, .bytes = {}});
+  COW_RETURN_IF_ERROR(
+      Record({.kind = Event::Kind::kAllocate, .offset = offset, .length = length, .bytes = {}}));
   return MemoryFile::Allocate(offset, length);
 }
 
 absl::Status RecordingFile::Punch(uint64_t offset, uint64_t length) {
-  recording_->events.push_back(
-      {.kind = Event::Kind::kPunch, .offset = offset, .length = length, .bytes = {}});
+  COW_RETURN_IF_ERROR(
+      Record({.kind = Event::Kind::kPunch, .offset = offset, .length = length, .bytes = {}}));
   return MemoryFile::Punch(offset, length);
 }
 
 absl::Status RecordingFile::Resize(uint64_t size) {
-  recording_->events.push_back({.kind = Event::Kind::kResize, .length = size, .bytes = {}});
+  COW_RETURN_IF_ERROR(Record({.kind = Event::Kind::kResize, .length = size, .bytes = {}}));
   return MemoryFile::Resize(size);
 }
 

@@ -27,12 +27,16 @@ struct Recording {
   // For tests of the harness: flushes for which this is true are lost, as by a disk that lies.
   std::function<bool(size_t flush)> lose_flush;
   size_t flushes = 0;
+  // The process is killed when there are so many events: what it still tries fails. What it wrote
+  // stays in the page cache, so a process that comes after it sees it, flushed or not.
+  size_t killed_at = SIZE_MAX;
+  bool killed() const { return events.size() >= killed_at; }
 };
 
 // For one thread.
 class RecordingFile : public MemoryFile {
  public:
-  // Starts from what `disk` holds.
+  // A recording that is empty starts from what `disk` holds; another goes on.
   RecordingFile(std::shared_ptr<Disk> disk, std::shared_ptr<Recording> recording);
 
   absl::Status Write(uint64_t offset, std::span<const std::byte> buffer) override;
@@ -43,6 +47,8 @@ class RecordingFile : public MemoryFile {
   absl::Status Resize(uint64_t size) override;
 
  private:
+  absl::Status Record(Event event);
+
   const std::shared_ptr<Recording> recording_;
 };
 
