@@ -234,6 +234,34 @@ TEST_F(Cowctl, ErrorNamesOperationFileCauseAndWhatToDo) {
             "cowctl list: v.cow:/a: frame 7: checksum; cowctl check shows what is damaged\n");
 }
 
+TEST_F(Cowctl, MessageThatSaysWhatToDoGetsNoSecondHint) {
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EIO, "frame 7: checksum; run a check");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err,
+            "cowctl list: v.cow:/a: frame 7: checksum; run a check\n");
+}
+
+TEST_F(Cowctl, ErrorsOfRightsComeWithoutAHint) {
+  volume_.failure = MakeError(absl::StatusCode::kPermissionDenied, EPERM, "only its owner may");
+  EXPECT_EQ(On({"destroy", "v.cow:/a@m"}).err, "cowctl destroy: v.cow:/a@m: only its owner may\n");
+  volume_.failure = MakeError(absl::StatusCode::kPermissionDenied, EACCES, "Permission denied");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: v.cow:/a: Permission denied\n");
+}
+
+TEST_F(Cowctl, ErrorThatNamesItsPathIsNotNamedAgain) {
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EBADMSG, "v.cow: no superblock");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: v.cow: no superblock\n");
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EBADMSG, "stat /a: v.cow: frame 7");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: stat /a: v.cow: frame 7\n");
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EBADMSG, "v: an odd thing");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: v.cow:/a: v: an odd thing\n");
+}
+
+TEST_F(Cowctl, ErrorOfARenameNamesTheSnapshot) {
+  volume_.failure = MakeError(absl::StatusCode::kAlreadyExists, EEXIST, "there is one already");
+  EXPECT_THAT(On({"rename", "v.cow:/a@1", "one"}).err,
+              ::testing::StartsWith("cowctl rename: v.cow:/a@1: there is one already; choose"));
+}
+
 TEST_F(Cowctl, CloneIntoAnotherVolumeFails) {
   const Ran ran = On({"clone", "v.cow:/a", "/elsewhere/b"});
   EXPECT_EQ(ran.status, kFailed);

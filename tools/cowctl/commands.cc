@@ -3,11 +3,10 @@
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/cord.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -15,7 +14,6 @@ namespace {
 
 using control::Command;
 using control::Entry;
-using control::Kind;
 using control::Reply;
 using control::Request;
 
@@ -69,16 +67,20 @@ absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
   return located;
 }
 
-// The one entry that `request` is answered with.
-absl::StatusOr<Entry> ExecuteOne(Target& target, const Request& request,
-                                 const std::string& argument) {
-  absl::StatusOr<Reply> reply = target.Execute(request);
-  if (!reply.ok()) return Named(reply.status(), argument);
-  if (reply->entries.size() != 1) {
-    return MakeError(absl::StatusCode::kInternal, EPROTO,
-                     absl::StrCat(argument, ": the answer says nothing about it"));
+// Whether `located` names a snapshot that is not there, in a directory that is.
+bool LacksSnapshot(const Located& located) {
+  const std::string path =
+      located.name.empty() ? located.path : WithSnapshot(located.path, located.name);
+  const size_t slash = path.rfind('/');
+  if (path.find('@', slash == std::string::npos ? 0 : slash) == std::string::npos &&
+      !path.starts_with(kRootSnapshots)) {
+    return false;
   }
-  return std::move(reply->entries[0]);
+  const auto find = [&located](const std::string& where) {
+    return located.target->Execute({.command = Command::kStat, .path = where}).status();
+  };
+  return absl::IsNotFound(find(path)) &&
+         (located.reached || slash == std::string::npos || find(path.substr(0, slash)).ok());
 }
 
 // `sentence` for people, `name` for scripts, the entry as JSON.
@@ -95,6 +97,22 @@ void PrintDone(const Arguments& arguments, const Target& target, const Entry& en
 
 }  // namespace
 
+absl::StatusOr<Entry> ExecuteOne(const Located& located, const Request& request,
+                                 const std::string& argument) {
+  absl::StatusOr<Reply> reply = located.target->Execute(request);
+  if (!reply.ok()) {
+    absl::Status status = Named(reply.status(), argument);
+    const bool sought = request.command != Command::kSnapshot && ErrnoOf(status) == ENOENT;
+    if (!sought || !LacksSnapshot(located)) return status;
+    return Advised(std::move(status), "cowctl list shows what snapshots there are");
+  }
+  if (reply->entries.size() != 1) {
+    return MakeError(absl::StatusCode::kInternal, EPROTO,
+                     absl::StrCat(argument, ": the answer says nothing about it"));
+  }
+  return std::move(reply->entries[0]);
+}
+
 std::span<const CommandSpec> Commands() { return kCommands; }
 
 absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& environment) {
@@ -104,7 +122,7 @@ absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& en
   Target& target = *located->target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target, {.command = Command::kCreateTree, .path = located->path}, argument));
+      ExecuteOne(*located, {.command = Command::kCreateTree, .path = located->path}, argument));
   PrintDone(arguments, target, entry, "created tree " + NameOf(target, entry), environment);
   return kDone;
 }
@@ -115,7 +133,7 @@ absl::StatusOr<int> Snapshot(const Arguments& arguments, const Environment& envi
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target,
+      ExecuteOne(located,
                  {.command = Command::kSnapshot, .path = located.path, .name = located.name},
                  argument));
   PrintDone(arguments, target, entry, "took snapshot " + NameOf(target, entry), environment);
@@ -130,7 +148,7 @@ absl::StatusOr<int> Clone(const Arguments& arguments, const Environment& environ
   COW_ASSIGN_OR_RETURN(const std::string inside, target.Inside(arguments.operands[1]));
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target, {.command = Command::kClone, .path = located->path, .target = inside},
+      ExecuteOne(*located, {.command = Command::kClone, .path = located->path, .target = inside},
                  absl::StrCat(argument, " to ", arguments.operands[1])));
   PrintDone(arguments, target, entry, "cloned " + argument + " to " + NameOf(target, entry),
             environment);
@@ -143,7 +161,7 @@ absl::StatusOr<int> RollBack(const Arguments& arguments, const Environment& envi
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry kept,
-      ExecuteOne(target,
+      ExecuteOne(located,
                  {.command = Command::kRollBack, .path = located.path, .name = located.name},
                  argument));
   PrintDone(
@@ -162,9 +180,9 @@ absl::StatusOr<int> Rename(const Arguments& arguments, const Environment& enviro
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
       ExecuteOne(
-          target,
+          located,
           {.command = Command::kRename, .path = located.path, .name = located.name, .target = name},
-          absl::StrCat(argument, " to @", name)));
+          argument));
   PrintDone(arguments, target, entry, "renamed " + argument + " to " + NameOf(target, entry),
             environment);
   return kDone;
@@ -176,56 +194,11 @@ absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& envir
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target, {.command = Command::kDestroy, .path = located.path, .name = located.name},
+      ExecuteOne(located,
+                 {.command = Command::kDestroy, .path = located.path, .name = located.name},
                  argument));
   PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), environment);
   return kDone;
-}
-
-absl::Status UsageError(std::string_view message) {
-  absl::Status status = MakeError(absl::StatusCode::kInvalidArgument, EINVAL, message);
-  status.SetPayload("cowctl/usage", absl::Cord());
-  return status;
-}
-
-absl::Status Named(const absl::Status& status, const std::string& argument) {
-  // Errors about a volume as a whole name it themselves.
-  std::string_view volume = argument;
-  std::string_view path;
-  SplitVolume(argument, volume, path);
-  const absl::string_view name(volume.data(), volume.size());
-  return absl::StrContains(status.message(), name) ? status : Annotate(status, argument);
-}
-
-bool IsUsageError(const absl::Status& status) {
-  return status.GetPayload("cowctl/usage").has_value();
-}
-
-std::string Advice(std::string_view command, const absl::Status& status) {
-  const bool makes_snapshot = command == "snapshot" || command == "rename";
-  const bool names_snapshot = command == "rollback" || command == "rename" ||
-                              command == "destroy" || command == "clone" || command == "stat";
-  switch (ErrnoOf(status)) {
-    case ENOTTY:
-      return "mount the volume with cowfs, or write VOLUME:/path";
-    case EEXIST:
-      return makes_snapshot ? "choose another name, or destroy that one first"
-                            : "choose another path";
-    case ENOENT:
-      return names_snapshot ? "cowctl list shows what snapshots there are" : "";
-    case EXDEV:
-      return "a clone stays in its volume: copy it with cp instead";
-    case EACCES:
-    case EPERM:
-      return "be its owner, or root";
-    case ENOSPC:
-      return command == "create" ? "" : "destroy snapshots, or delete files that no snapshot holds";
-    case EIO:
-    case EUCLEAN:
-      return command == "check" ? "" : "cowctl check shows what is damaged";
-    default:
-      return "";
-  }
 }
 
 }  // namespace cow::ctl

@@ -6,10 +6,10 @@
 #include <span>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tools/cowctl/output.h"
 #include "tools/cowctl/run.h"
+#include "tools/cowctl/target.h"
 
 namespace cow::ctl {
 
@@ -48,14 +48,8 @@ absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environm
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Features(const Arguments& arguments, const Environment& environment);
 
-// A mistake in the arguments: exit status 2, with the usage.
-absl::Status UsageError(std::string_view message);
-bool IsUsageError(const absl::Status& status);
-
-// `status` with what it is about before it, where it does not say so itself.
-absl::Status Named(const absl::Status& status, const std::string& argument);
-
-// What to do about an error of a command; empty where the message says it all.
-std::string Advice(std::string_view command, const absl::Status& status);
+// The one entry that `request` is answered with. Errors name `argument`, which `located` is of.
+absl::StatusOr<control::Entry> ExecuteOne(const Located& located, const control::Request& request,
+                                          const std::string& argument);
 
 }  // namespace cow::ctl

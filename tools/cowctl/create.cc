@@ -3,6 +3,7 @@
 #include "cow/volume.h"
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 
 namespace cow::ctl {
 
@@ -11,7 +12,7 @@ absl::StatusOr<int> Create(const Arguments& arguments, const Environment& enviro
   const Format& format = arguments.format;
   absl::StatusOr<Volume> volume =
       Volume::Open(path, {.create = true, .exclusive = true, .max_bytes = arguments.size});
-  if (!volume.ok()) return Named(volume.status(), path);
+  if (!volume.ok()) return Named(Without("open volume: ", volume.status()), path);
   if (absl::Status durable = volume->Sync(); !durable.ok()) return Named(durable, path);
   if (format.json) {
     PrintJson({{"volume", path}, {"size", arguments.size}}, environment.out);

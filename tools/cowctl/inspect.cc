@@ -1,13 +1,12 @@
 // The commands that only look: list and stat.
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -99,18 +98,15 @@ absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environm
   const std::string& argument = arguments.operands[0];
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, false);
   if (!located.ok()) return Named(located.status(), argument);
-  Target& target = *located->target;
-  const absl::StatusOr<Reply> reply =
-      target.Execute({.command = Command::kStat, .path = located->path, .space = true});
-  if (!reply.ok()) return Named(reply.status(), argument);
-  if (reply->entries.size() != 1) {
-    return MakeError(absl::StatusCode::kInternal, EPROTO,
-                     absl::StrCat(argument, ": the answer says nothing about it"));
-  }
+  const Target& target = *located->target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(*located, {.command = Command::kStat, .path = located->path, .space = true},
+                 argument));
   if (arguments.format.json) {
-    PrintJson(EntryJson(target, reply->entries[0]), environment.out);
+    PrintJson(EntryJson(target, entry), environment.out);
   } else {
-    PrintStat(target, reply->entries[0], arguments.format, environment.out);
+    PrintStat(target, entry, arguments.format, environment.out);
   }
   return kDone;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tools/cowctl/commands.h"
+#include "tools/cowctl/errors.h"
 
 namespace cow::ctl {
 namespace {

@@ -2,10 +2,12 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "cow/base/types.h"
 #include "cow/volume.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -66,25 +68,30 @@ control::Entry EntryOf(const Snapshot& snapshot) {
           .created_ns = Nanoseconds(snapshot.time())};
 }
 
+// An error of the library without the operation and the path that it begins with, which are as the
+// argument names them: "open snapshot /a@b: no such snapshot".
+absl::Status CauseOf(const absl::Status& status, const Request& request) {
+  const std::string path = Absolute(request.path);
+  for (const std::string& label :
+       {absl::StrCat(path, "@", request.name), path, Absolute(request.target)}) {
+    const std::string end = absl::StrCat(" ", label, ": ");
+    const size_t at = status.message().find(end);
+    if (at >= status.message().find(": ")) continue;
+    return Without(std::string(status.message().substr(0, at + end.size())), status);
+  }
+  return status;
+}
+
 class VolumeTarget : public Target {
  public:
   VolumeTarget(std::string name, Volume volume)
       : name_(std::move(name)), volume_(std::move(volume)) {}
 
   absl::StatusOr<Reply> Execute(const Request& request) override {
-    Reply reply;
-    if (request.command == Command::kList) {
-      COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
-                           volume_.ListSnapshots(Absolute(request.path),
-                                                 {.recursive = true, .space = request.space}));
-      for (const Entry& entry : entries) reply.entries.push_back(EntryOf(entry));
-      return reply;
-    }
-    COW_ASSIGN_OR_RETURN(control::Entry entry, ExecuteOne(request));
-    // What a command says it did survives a crash from here on.
-    if (request.command != Command::kStat) COW_RETURN_IF_ERROR(volume_.Sync());
-    reply.entries.push_back(std::move(entry));
-    return reply;
+    absl::StatusOr<Reply> reply = Answer(request);
+    // One about the volume as a whole says so, and keeps what was being done.
+    if (reply.ok() || absl::StrContains(reply.status().message(), name_ + ": ")) return reply;
+    return CauseOf(reply.status(), request);
   }
 
   absl::StatusOr<CheckOutcome> Check(
@@ -116,6 +123,22 @@ class VolumeTarget : public Target {
   }
 
  private:
+  absl::StatusOr<Reply> Answer(const Request& request) {
+    Reply reply;
+    if (request.command == Command::kList) {
+      COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
+                           volume_.ListSnapshots(Absolute(request.path),
+                                                 {.recursive = true, .space = request.space}));
+      for (const Entry& entry : entries) reply.entries.push_back(EntryOf(entry));
+      return reply;
+    }
+    COW_ASSIGN_OR_RETURN(control::Entry entry, ExecuteOne(request));
+    // What a command says it did survives a crash from here on.
+    if (request.command != Command::kStat) COW_RETURN_IF_ERROR(volume_.Sync());
+    reply.entries.push_back(std::move(entry));
+    return reply;
+  }
+
   absl::StatusOr<control::Entry> ExecuteOne(const Request& request) {
     const std::string path = Absolute(request.path);
     switch (request.command) {
@@ -140,7 +163,7 @@ class VolumeTarget : public Target {
         return entry;
       }
       case Command::kStat:
-        return StatOf(path, true);
+        return StatOf(path, request.space);
       case Command::kCreateTree:
         COW_RETURN_IF_ERROR(volume_.CreateTree(path).status());
         return StatOf(path, false);
@@ -191,8 +214,9 @@ class VolumeTarget : public Target {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bool write) {
-  COW_ASSIGN_OR_RETURN(Volume opened, Volume::Open(volume, {.read_only = !write}));
-  return std::make_unique<VolumeTarget>(volume, std::move(opened));
+  absl::StatusOr<Volume> opened = Volume::Open(volume, {.read_only = !write});
+  if (!opened.ok()) return Without("open volume: ", opened.status());
+  return std::make_unique<VolumeTarget>(volume, *std::move(opened));
 }
 
 }  // namespace cow::ctl
