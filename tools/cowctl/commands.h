@@ -2,7 +2,7 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -16,8 +16,8 @@ namespace cow::ctl {
 // What a command was called with.
 struct Arguments {
   std::array<std::string, 2> operands;
-  uint64_t size = 0;   // --size
-  bool space = false;  // --space
+  std::optional<std::string> size;  // --size
+  bool space = false;               // --space
   Format format;
 };
 
@@ -25,10 +25,16 @@ struct Arguments {
 // yet.
 using CommandFunction = absl::StatusOr<int> (*)(const Arguments&, const Environment&);
 
+struct Operand {
+  const char* name = nullptr;  // as in the usage; [X] may be left away; nullptr: none
+  const char* meaning = nullptr;
+};
+
 struct CommandSpec {
-  const char* name;                     // "tree create": create, of the group tree
-  std::array<const char*, 2> operands;  // as in the usage; [X] may be left away; nullptr: none
+  const char* name;  // "tree create": create, of the group tree
+  std::array<Operand, 2> operands;
   const char* summary;
+  const char* example;
   CommandFunction function;
   bool has_size = false;
   bool has_space = false;
