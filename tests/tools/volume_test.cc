@@ -2,9 +2,11 @@
 #include "cow/volume.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -193,12 +195,65 @@ TEST_F(VolumeCommands, VolumeInUseIsRefusedWithItsHolderAndAWayOut) {
   EXPECT_THAT(ran.err, HasSubstr("use its mount"));
 }
 
+TEST_F(VolumeCommands, BesideAWriterAllIsKnownButTheSpace) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  Do({"snapshot", At("f@mon")});
+  auto writer = Volume::Open(volume_);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  nlohmann::json entry = Json({"stat", At("f@mon")});
+  EXPECT_EQ(entry["name"], At("f@mon"));
+  EXPECT_EQ(entry["size"], 4096);
+  EXPECT_EQ(entry["referenced"], nullptr);
+  EXPECT_EQ(entry["exclusive"], nullptr);
+  entry = Json({"list", "--space", At("")})["snapshots"][0];
+  EXPECT_EQ(entry["name"], At("f@mon"));
+  EXPECT_EQ(entry["exclusive"], nullptr);
+
+  const Ran check = Run({"check", volume_});
+  EXPECT_EQ(check.status, kFailed);
+  EXPECT_THAT(check.err, HasSubstr("in use by process " + std::to_string(getpid())));
+  EXPECT_THAT(check.err, HasSubstr("use its mount"));
+}
+
+TEST_F(VolumeCommands, VolumeThatCannotBeWrittenIsLookedAtAndCounted) {
+  Do({"create", volume_});
+  Fill("/f", 0, 8, 'a');
+  Do({"snapshot", At("f@mon")});
+  Fill("/f", 0, 3, 'b');
+  std::optional<SpaceUse> counted;
+  {
+    auto writer = Volume::Open(volume_);
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    counted = writer->Stat("/f@mon", {.space = true})->space;
+  }
+  ASSERT_TRUE(counted.has_value());
+  ASSERT_EQ(chmod(volume_.c_str(), 0444), 0);
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0555), 0);
+  // Root may write what nobody may.
+  const uid_t user = geteuid();
+  ASSERT_TRUE(user != 0 || seteuid(65534) == 0);
+  const Ran snapshot = Run({"snapshot", At("f@tue")});
+  const nlohmann::json stat = Json({"stat", At("f@mon")});
+  const nlohmann::json list = Json({"list", "--space", At("")});
+  const std::string check = Do({"check", volume_});
+  EXPECT_EQ(seteuid(user), 0);
+  chmod(directory_.path().c_str(), 0755);
+
+  EXPECT_EQ(snapshot.err, "cowctl snapshot: " + volume_ + ": open: Permission denied\n");
+  EXPECT_EQ(stat["referenced"], counted->referenced_bytes);
+  EXPECT_EQ(stat["exclusive"], counted->exclusive_bytes);
+  EXPECT_EQ(list["snapshots"][0]["exclusive"], counted->exclusive_bytes);
+  EXPECT_THAT(check, HasSubstr("no damage"));
+}
+
 TEST_F(VolumeCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) {
   Do({"create", volume_});
   Fill("/f", 0, 1, 'a');
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{"stat", At("f@")},
                                                     {"stat", At("@")},
                                                     {"stat", At("d/f@")},
+                                                    {"list", At("f@")},
                                                     {"clone", At("f@"), At("g")}}) {
     const Ran ran = Run(arguments);
     EXPECT_EQ(ran.status, kUsage) << ::testing::PrintToString(arguments);
@@ -208,6 +263,22 @@ TEST_F(VolumeCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) 
   Do({"clone", At("f@"), At("g")});
   EXPECT_EQ(FirstLetter("/g"), 'b');
   EXPECT_EQ(Json({"stat", At("f@")})["snapshot"], nullptr);
+}
+
+TEST_F(VolumeCommands, ListOfASnapshotShowsIt) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  Do({"snapshot", At("f@mon")});
+  Do({"snapshot", At("f@tue")});
+  Do({"snapshot", At("@all")});
+  for (const std::string& name : {At("f@mon"), At("@all")}) {
+    const nlohmann::json list = Json({"list", name})["snapshots"];
+    ASSERT_EQ(list.size(), 1u);
+    EXPECT_EQ(list[0]["name"], name);
+    EXPECT_FALSE(list[0].contains("exclusive"));
+  }
+  EXPECT_TRUE(Json({"list", "--space", At("f@mon")})["snapshots"][0]["exclusive"].is_number());
+  EXPECT_EQ(Run({"list", At("f@wed")}).status, kFailed);
 }
 
 TEST_F(VolumeCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {

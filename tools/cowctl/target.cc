@@ -120,11 +120,11 @@ absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::str
   std::string_view volume;
   std::string_view path;
   if (SplitVolume(argument, volume, path)) {
-    if (path == "/") return doors.volume(std::string(volume), true);
+    if (path == "/") return doors.volume(std::string(volume), false);
     return UsageError(
         absl::StrCat(View(argument), ": a check is of a whole volume: leave the path away"));
   }
-  if (!IsDirectory(argument)) return doors.volume(std::string(argument), true);
+  if (!IsDirectory(argument)) return doors.volume(std::string(argument), false);
   COW_ASSIGN_OR_RETURN(const HostPath host, Canonical(argument));
   return doors.mount(host.whole);
 }

@@ -25,7 +25,8 @@ class Target {
  public:
   virtual ~Target() = default;
 
-  // Any request but those of a check.
+  // Any request but those of a check. Where it asks for space that cannot be counted, because
+  // another process writes the volume, the entries come without it.
   virtual absl::StatusOr<control::Reply> Execute(const control::Request& request) = 0;
 
   // Checks the whole volume. `progress` is called now and then with frames done and in all.
@@ -66,8 +67,7 @@ struct Located {
 struct Doors {
   // The mount of the cowfs that holds `path`, which exists and is canonical.
   std::function<absl::StatusOr<std::unique_ptr<Target>>(const std::string& path)> mount;
-  // A volume that is not mounted. `write`: it will be changed, or must not be changed by others
-  // meanwhile.
+  // A volume that is not mounted. `write`: it will be changed.
   std::function<absl::StatusOr<std::unique_ptr<Target>>(const std::string& volume, bool write)>
       volume;
 };

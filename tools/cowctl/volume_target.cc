@@ -82,6 +82,14 @@ absl::Status CauseOf(const absl::Status& status, const Request& request) {
   return status;
 }
 
+// What `look` finds. Counting space needs that nobody writes the volume; all else is known beside a
+// writer too.
+template <typename Look>
+auto WithSpaceIfCounted(bool space, const Look& look) {
+  auto found = look(space);
+  return space && absl::IsUnavailable(found.status()) ? look(false) : std::move(found);
+}
+
 class VolumeTarget : public Target {
  public:
   VolumeTarget(std::string name, Volume volume)
@@ -127,8 +135,10 @@ class VolumeTarget : public Target {
     Reply reply;
     if (request.command == Command::kList) {
       COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
-                           volume_.ListSnapshots(Absolute(request.path),
-                                                 {.recursive = true, .space = request.space}));
+                           WithSpaceIfCounted(request.space, [&](bool space) {
+                             return volume_.ListSnapshots(Absolute(request.path),
+                                                          {.recursive = true, .space = space});
+                           }));
       for (const Entry& entry : entries) reply.entries.push_back(EntryOf(entry));
       return reply;
     }
@@ -173,7 +183,9 @@ class VolumeTarget : public Target {
   }
 
   absl::StatusOr<control::Entry> StatOf(const std::string& path, bool space) {
-    COW_ASSIGN_OR_RETURN(const Entry entry, volume_.Stat(path, {.space = space}));
+    COW_ASSIGN_OR_RETURN(const Entry entry, WithSpaceIfCounted(space, [&](bool counted) {
+                           return volume_.Stat(path, {.space = counted});
+                         }));
     return EntryOf(entry);
   }
 
