@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cow/volume.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 #include "tools/cowctl/run.h"
@@ -50,6 +51,18 @@ int StatusOf(pid_t child) {
 // Exit status of cowctl, with its standard output at `output`.
 int Process(const std::vector<std::string>& arguments, const char* output) {
   return StatusOf(Start(arguments, output));
+}
+
+TEST_F(CowctlProcess, SnapshotsTakenAtTheSameTimeWaitForEachOther) {
+  ASSERT_EQ(Process({"create", volume_}, "/dev/null"), kDone);
+  std::vector<pid_t> children;
+  for (int i = 0; i < 8; ++i) {
+    children.push_back(Start({"snapshot", volume_ + ":/@" + std::to_string(i)}, "/dev/null"));
+  }
+  for (const pid_t child : children) EXPECT_EQ(StatusOf(child), kDone);
+  auto volume = Volume::Open(volume_);
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_EQ(volume->ListSnapshots("/")->size(), 8u);
 }
 
 TEST_F(CowctlProcess, ExitsWith0Or1Or2) {

@@ -2,13 +2,16 @@
 #include "cow/volume.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -245,6 +248,23 @@ TEST_F(VolumeCommands, VolumeThatCannotBeWrittenIsLookedAtAndCounted) {
   EXPECT_EQ(stat["exclusive"], counted->exclusive_bytes);
   EXPECT_EQ(list["snapshots"][0]["exclusive"], counted->exclusive_bytes);
   EXPECT_THAT(check, HasSubstr("no damage"));
+}
+
+TEST_F(VolumeCommands, SnapshotWaitsForAnotherCowctl) {
+  Do({"create", volume_});
+  char name[16] = {};
+  ASSERT_EQ(prctl(PR_GET_NAME, name), 0);
+  ASSERT_EQ(prctl(PR_SET_NAME, "cowctl"), 0);
+  auto holder = Volume::Open(volume_);
+  prctl(PR_SET_NAME, name);
+  ASSERT_TRUE(holder.ok()) << holder.status();
+  std::thread release([other = std::move(*holder)]() mutable {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const Volume ended = std::move(other);
+  });
+  const Ran ran = Run({"snapshot", At("@mon")});
+  release.join();
+  EXPECT_EQ(ran.status, kDone) << ran.err;
 }
 
 TEST_F(VolumeCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) {

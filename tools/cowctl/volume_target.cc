@@ -1,8 +1,12 @@
+#include <signal.h>
+
 #include <cerrno>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "cow/base/types.h"
@@ -223,12 +227,35 @@ class VolumeTarget : public Target {
   Volume volume_;
 };
 
+// Whether who has the volume open for writing will soon be done, as `status` names it: a cowctl; or
+// a process that is gone, whose name stands there until the next one has written its own.
+bool HeldBriefly(const absl::Status& status) {
+  constexpr absl::string_view kHolder = "in use by process ";
+  const absl::string_view message = status.message();
+  const size_t at = message.find(kHolder);
+  if (ErrnoOf(status) != EBUSY || at == absl::string_view::npos) return false;
+  const absl::string_view holder = message.substr(at + kHolder.size());
+  const size_t space = std::min(holder.find(' '), holder.size());
+  if (absl::StartsWith(holder.substr(space), " (cowctl)")) return true;
+  pid_t process = 0;
+  return absl::SimpleAtoi(holder.substr(0, space), &process) && process > 0 &&
+         kill(process, 0) != 0 && errno == ESRCH;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bool write) {
-  absl::StatusOr<Volume> opened = Volume::Open(volume, {.read_only = !write});
-  if (!opened.ok()) return Without("open volume: ", opened.status());
-  return std::make_unique<VolumeTarget>(volume, *std::move(opened));
+  constexpr auto kPatience = std::chrono::seconds(5);
+  constexpr auto kPause = std::chrono::milliseconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    absl::StatusOr<Volume> opened = Volume::Open(volume, {.read_only = !write});
+    if (opened.ok()) return std::make_unique<VolumeTarget>(volume, *std::move(opened));
+    if (!HeldBriefly(opened.status()) || std::chrono::steady_clock::now() > deadline) {
+      return Without("open volume: ", opened.status());
+    }
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 }  // namespace cow::ctl
