@@ -54,10 +54,19 @@ export PATH
 
 if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold="" dim="" plain=""; fi
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+# Words as a shell would take them: those that need it are quoted.
+quoted() {
+  local word line=""
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word=${word@Q}
+    line+=${line:+ }$word
+  done
+  printf '%s' "$line"
+}
 # Shows a command, runs it, and says how long it took.
 run() {
   local start=${EPOCHREALTIME/./} output status=0 end
-  printf '  $ %s\n' "$*"
+  printf '  $ %s\n' "$(quoted "$@")"
   output=$("$@" 2>&1) || status=$?
   end=${EPOCHREALTIME/./}
   [[ -z $output ]] || sed "s/^/    /" <<<"$output"
@@ -128,10 +137,13 @@ if [[ -n $table ]]; then
     "DELETE FROM \"$table\" WHERE rowid <= (SELECT max(rowid) / 10 FROM \"$table\")"
 elif (( size > 0 )); then
   length=$(( size / 10 > 0 ? size / 10 : 1 ))
-  printf '  $ %s\n' "overwrite $(human "$length") in the middle of mnt/$name"
+  printf '  $ %s\n' "overwrite $(human "$length") in the middle of $(quoted "mnt/$name")"
   head -c "$length" /dev/urandom |
     dd of="mnt/$name" bs=64K oflag=seek_bytes seek=$(( (size - length) / 2 )) conv=notrunc \
       status=none
+else
+  printf '  $ echo changed >> %s\n' "$(quoted "mnt/$name")"
+  echo changed >>"mnt/$name"
 fi
 compare "$name@before" "$name"
 

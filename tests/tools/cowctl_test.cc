@@ -89,7 +89,7 @@ TEST_F(Cowctl, ListForScriptsHasTabsExactNumbersAndNoHeader) {
 
 TEST_F(Cowctl, ListAsJsonFollowsTheSchema) {
   volume_.snapshots.resize(1);
-  const Ran ran = On({"list", "--json", "v.cow:/"});
+  const Ran ran = On({"list", "--json", "--space", "v.cow:/"});
   EXPECT_EQ(ran.status, kDone);
   EXPECT_EQ(ran.out, R"({
   "snapshots": [
@@ -133,6 +133,43 @@ TEST_F(Cowctl, StatIsAFieldALine) {
             "referenced\t8192\n"
             "exclusive\t4096\n"
             "snapshots\t2\n");
+}
+
+TEST_F(Cowctl, SpaceThatIsNotCountedIsADashAndNull) {
+  volume_.counted = false;
+  volume_.snapshots.resize(1);
+  volume_.snapshots[0].has_space = false;
+  EXPECT_THAT(On({"stat", "v.cow:/a"}).out, HasSubstr("referenced  -\nexclusive   -\n"));
+  EXPECT_THAT(On({"stat", "-H", "v.cow:/a"}).out, HasSubstr("referenced\t-\nexclusive\t-\n"));
+  EXPECT_THAT(On({"list", "-Hp", "--space", "v.cow:/"}).out, ::testing::EndsWith("\t-\t-\n"));
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"stat", "--json", "v.cow:/a"},
+        {"list", "--json", "--space", "v.cow:/"}}) {
+    const std::string out = On(arguments).out;
+    EXPECT_THAT(out, HasSubstr("\"referenced\": null"));
+    EXPECT_THAT(out, HasSubstr("\"exclusive\": null"));
+  }
+}
+
+TEST_F(Cowctl, WhatOnlyLooksOpensForReading) {
+  On({"list", "v.cow:/"});
+  On({"list", "--space", "v.cow:/"});
+  On({"stat", "v.cow:/a"});
+  On({"check", "v.cow"});
+  On({"check", "v.cow:/"});
+  EXPECT_THAT(volume_.opened_for_writing, ::testing::Each(false));
+  On({"snapshot", "v.cow:/a@mon"});
+  EXPECT_TRUE(volume_.opened_for_writing.back());
+}
+
+TEST_F(Cowctl, ListOfASnapshotIsThatSnapshot) {
+  volume_.snapshots.clear();
+  volume_.is_snapshot = true;
+  EXPECT_EQ(On({"list", "-H", "v.cow:/a@mon"}).out, "v.cow:/a@mon\tfile\t2026-11-24 13:05\t8.0K\n");
+  EXPECT_THAT(On({"list", "-Hp", "--space", "v.cow:/a@mon"}).out,
+              ::testing::EndsWith("\t8192\t8192\t4096\n"));
+  volume_.is_snapshot = false;
+  EXPECT_EQ(On({"list", "v.cow:/a@mon"}).out, "no snapshots\n") << "an entry with an @";
 }
 
 TEST_F(Cowctl, ChangesAnswerInOneLine) {
@@ -232,6 +269,34 @@ TEST_F(Cowctl, ErrorNamesOperationFileCauseAndWhatToDo) {
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_EQ(ran.err,
             "cowctl list: v.cow:/a: frame 7: checksum; cowctl check shows what is damaged\n");
+}
+
+TEST_F(Cowctl, MessageThatSaysWhatToDoGetsNoSecondHint) {
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EIO, "frame 7: checksum; run a check");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err,
+            "cowctl list: v.cow:/a: frame 7: checksum; run a check\n");
+}
+
+TEST_F(Cowctl, ErrorsOfRightsComeWithoutAHint) {
+  volume_.failure = MakeError(absl::StatusCode::kPermissionDenied, EPERM, "only its owner may");
+  EXPECT_EQ(On({"destroy", "v.cow:/a@m"}).err, "cowctl destroy: v.cow:/a@m: only its owner may\n");
+  volume_.failure = MakeError(absl::StatusCode::kPermissionDenied, EACCES, "Permission denied");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: v.cow:/a: Permission denied\n");
+}
+
+TEST_F(Cowctl, ErrorThatNamesItsPathIsNotNamedAgain) {
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EBADMSG, "v.cow: no superblock");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: v.cow: no superblock\n");
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EBADMSG, "stat /a: v.cow: frame 7");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: stat /a: v.cow: frame 7\n");
+  volume_.failure = MakeError(absl::StatusCode::kDataLoss, EBADMSG, "v: an odd thing");
+  EXPECT_EQ(On({"list", "v.cow:/a"}).err, "cowctl list: v.cow:/a: v: an odd thing\n");
+}
+
+TEST_F(Cowctl, ErrorOfARenameNamesTheSnapshot) {
+  volume_.failure = MakeError(absl::StatusCode::kAlreadyExists, EEXIST, "there is one already");
+  EXPECT_THAT(On({"rename", "v.cow:/a@1", "one"}).err,
+              ::testing::StartsWith("cowctl rename: v.cow:/a@1: there is one already; choose"));
 }
 
 TEST_F(Cowctl, CloneIntoAnotherVolumeFails) {

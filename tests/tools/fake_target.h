@@ -22,6 +22,9 @@ struct FakeVolume {
   std::vector<control::Entry> snapshots;
   std::vector<control::Request> requests;  // that it was sent
   absl::Status failure;                    // of every request
+  bool counted = true;                     // what stat answers comes with its space
+  bool is_snapshot = false;                // what stat is asked about
+  std::vector<bool> opened_for_writing;    // each time it was opened
   CheckOutcome check;
 };
 
@@ -47,7 +50,11 @@ class FakeTarget : public Target {
     if (request.command == control::Command::kRollBack) entry.name = "rollback-20261124-130500";
     if (request.command == control::Command::kStat) {
       entry.created_ns = 1'795'525'512'000'000'000;
-      entry.has_space = true;
+      entry.has_space = volume_.counted;
+      if (const size_t at = entry.path.find('@'); volume_.is_snapshot && at != std::string::npos) {
+        entry.name = entry.path.substr(at + 1);
+        entry.path.resize(at);
+      }
       entry.referenced = 8192;
       entry.exclusive = 4096;
       entry.snapshots = 2;
@@ -93,7 +100,8 @@ inline Ran RunOn(FakeVolume& volume, const std::vector<std::string>& arguments,
   std::ostringstream err;
   Environment environment{.out = out, .err = err, .err_is_terminal = terminal};
   environment.doors.volume = [&volume](const std::string& path,
-                                       bool) -> absl::StatusOr<std::unique_ptr<Target>> {
+                                       bool write) -> absl::StatusOr<std::unique_ptr<Target>> {
+    volume.opened_for_writing.push_back(write);
     return std::make_unique<FakeTarget>(volume, path + ":/");
   };
   const int status = Run(arguments, environment);

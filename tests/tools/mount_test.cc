@@ -191,6 +191,87 @@ TEST_F(MountCommands, RealEntryWithAnAtWins) {
   EXPECT_EQ(Read("h"), "real");
 }
 
+TEST_F(MountCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) {
+  Write("f", "one");
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"stat", At("f@")},
+                                                    {"stat", At("@")},
+                                                    {"stat", mount_ + "@"},
+                                                    {"clone", At("f@"), At("g")}}) {
+    EXPECT_EQ(Run(arguments).status, kUsage) << ::testing::PrintToString(arguments);
+  }
+  EXPECT_FALSE(std::filesystem::exists(At("g")));
+  Write("f@", "two");
+  Do({"clone", At("f@"), At("g")});
+  EXPECT_EQ(Read("g"), "two");
+}
+
+TEST_F(MountCommands, ListOfASnapshotShowsIt) {
+  Write("f", "one");
+  Do({"snapshot", At("f@mon")});
+  Do({"snapshot", At("f@tue")});
+  Do({"snapshot", mount_ + "@all"});
+  for (const std::string& name : {At("f@mon"), mount_ + "@all"}) {
+    const nlohmann::json list = Json({"list", name})["snapshots"];
+    ASSERT_EQ(list.size(), 1u);
+    EXPECT_EQ(list[0]["name"], name);
+    EXPECT_FALSE(list[0].contains("exclusive"));
+  }
+  std::filesystem::remove(At("f"));
+  EXPECT_EQ(Json({"list", At("f@mon")})["snapshots"].size(), 1u);
+}
+
+TEST_F(MountCommands, SnapshotsOfWhatWasRemovedWithItsDirectoryAreNamedAndTaken) {
+  std::filesystem::create_directory(At("d"));
+  Write("d/f", "one");
+  Do({"snapshot", At("d/f@mon")});
+  std::filesystem::remove(At("d/f"));
+  std::filesystem::remove(At("d"));
+  const std::string name = Json({"list", mount_})["snapshots"][0]["name"];
+  EXPECT_THAT(name, ::testing::StartsWith(At(".snapshots/@deleted/f#")));
+  EXPECT_EQ(Json({"stat", name})["name"], name);
+  Do({"clone", name, At("back")});
+  EXPECT_EQ(Read("back"), "one");
+  Do({"destroy", name});
+  EXPECT_EQ(Do({"list", mount_}), "no snapshots\n");
+}
+
+TEST_F(MountCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
+  Write("f", "one");
+  Do({"snapshot", At("f@mon")});
+  const std::string hint = "; cowctl list shows what snapshots there are";
+  const std::vector<std::pair<std::vector<std::string>, std::string>> errors = {
+      {{"destroy", At("d/f@x")}, At("d: No such file or directory")},
+      {{"stat", At("d/f@x")}, At("d: No such file or directory")},
+      {{"clone", At("f@mon"), At("d/g")}, At("d: No such file or directory")},
+      {{"stat", At("x")}, At("x: no such file")},
+      {{"stat", At("f@x")}, At("f@x: no such file") + hint},
+      {{"destroy", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"snapshot", At("x@mon")}, At("x@mon: no such file")},
+  };
+  for (const auto& [arguments, message] : errors) {
+    const Ran ran = Run(arguments);
+    EXPECT_EQ(ran.status, kFailed);
+    EXPECT_EQ(ran.err, "cowctl " + arguments[0] + ": " + message + "\n");
+  }
+}
+
+TEST_F(MountCommands, MountWhoseCowfsHasDiedIsToBeMountedAgain) {
+  Write("f", "one");
+  Do({"snapshot", At("f@mon")});
+  kill(daemon_, SIGKILL);
+  waitpid(daemon_, nullptr, 0);
+  daemon_ = -1;
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"list", mount_},
+                                                    {"stat", At("f@mon")},
+                                                    {"snapshot", At("f@tue")},
+                                                    {"check", mount_}}) {
+    EXPECT_THAT(Run(arguments).err,
+                ::testing::EndsWith("; the cowfs of this mount has died: umount it and mount it "
+                                    "again\n"));
+  }
+  umount2(mount_.c_str(), MNT_DETACH);
+}
+
 TEST_F(MountCommands, RemovedFileKeepsItsSnapshots) {
   Write("f", "one");
   Do({"snapshot", At("f@mon")});
@@ -247,7 +328,7 @@ TEST_F(MountCommands, MountAndVolumeGiveTheSameAnswers) {
     return result;
   };
   const std::vector<std::string> mounted = answers(mount_ + "/", mount_);
-  EXPECT_EQ(Run({"stat", volume_ + ":/t"}).status, kFailed) << "written by cowfs";
+  EXPECT_EQ(Json({"stat", volume_ + ":/t"})["exclusive"], nullptr) << "written by cowfs";
   Unmount();
   const std::vector<std::string> unmounted = answers(volume_ + ":/", volume_);
   for (size_t i = 0; i < commands.size(); ++i) {

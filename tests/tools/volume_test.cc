@@ -1,22 +1,24 @@
-// cowctl on volumes that are not mounted, through the library, and as a process.
+// cowctl on volumes that are not mounted, through the library.
 #include "cow/volume.h"
 
 #include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/tools/fake_target.h"
-
-extern char** environ;
 
 namespace cow::ctl {
 namespace {
@@ -196,6 +198,136 @@ TEST_F(VolumeCommands, VolumeInUseIsRefusedWithItsHolderAndAWayOut) {
   EXPECT_THAT(ran.err, HasSubstr("use its mount"));
 }
 
+TEST_F(VolumeCommands, BesideAWriterAllIsKnownButTheSpace) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  Do({"snapshot", At("f@mon")});
+  auto writer = Volume::Open(volume_);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  nlohmann::json entry = Json({"stat", At("f@mon")});
+  EXPECT_EQ(entry["name"], At("f@mon"));
+  EXPECT_EQ(entry["size"], 4096);
+  EXPECT_EQ(entry["referenced"], nullptr);
+  EXPECT_EQ(entry["exclusive"], nullptr);
+  entry = Json({"list", "--space", At("")})["snapshots"][0];
+  EXPECT_EQ(entry["name"], At("f@mon"));
+  EXPECT_EQ(entry["exclusive"], nullptr);
+
+  const Ran check = Run({"check", volume_});
+  EXPECT_EQ(check.status, kFailed);
+  EXPECT_THAT(check.err, HasSubstr("in use by process " + std::to_string(getpid())));
+  EXPECT_THAT(check.err, HasSubstr("use its mount"));
+}
+
+TEST_F(VolumeCommands, VolumeThatCannotBeWrittenIsLookedAtAndCounted) {
+  Do({"create", volume_});
+  Fill("/f", 0, 8, 'a');
+  Do({"snapshot", At("f@mon")});
+  Fill("/f", 0, 3, 'b');
+  std::optional<SpaceUse> counted;
+  {
+    auto writer = Volume::Open(volume_);
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    counted = writer->Stat("/f@mon", {.space = true})->space;
+  }
+  ASSERT_TRUE(counted.has_value());
+  ASSERT_EQ(chmod(volume_.c_str(), 0444), 0);
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0555), 0);
+  // Root may write what nobody may.
+  const uid_t user = geteuid();
+  ASSERT_TRUE(user != 0 || seteuid(65534) == 0);
+  const Ran snapshot = Run({"snapshot", At("f@tue")});
+  const nlohmann::json stat = Json({"stat", At("f@mon")});
+  const nlohmann::json list = Json({"list", "--space", At("")});
+  const std::string check = Do({"check", volume_});
+  EXPECT_EQ(seteuid(user), 0);
+  chmod(directory_.path().c_str(), 0755);
+
+  EXPECT_EQ(snapshot.err, "cowctl snapshot: " + volume_ + ": open: Permission denied\n");
+  EXPECT_EQ(stat["referenced"], counted->referenced_bytes);
+  EXPECT_EQ(stat["exclusive"], counted->exclusive_bytes);
+  EXPECT_EQ(list["snapshots"][0]["exclusive"], counted->exclusive_bytes);
+  EXPECT_THAT(check, HasSubstr("no damage"));
+}
+
+TEST_F(VolumeCommands, SnapshotWaitsForAnotherCowctl) {
+  Do({"create", volume_});
+  char name[16] = {};
+  ASSERT_EQ(prctl(PR_GET_NAME, name), 0);
+  ASSERT_EQ(prctl(PR_SET_NAME, "cowctl"), 0);
+  auto holder = Volume::Open(volume_);
+  prctl(PR_SET_NAME, name);
+  ASSERT_TRUE(holder.ok()) << holder.status();
+  std::thread release([other = std::move(*holder)]() mutable {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const Volume ended = std::move(other);
+  });
+  const Ran ran = Run({"snapshot", At("@mon")});
+  release.join();
+  EXPECT_EQ(ran.status, kDone) << ran.err;
+}
+
+TEST_F(VolumeCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"stat", At("f@")},
+                                                    {"stat", At("@")},
+                                                    {"stat", At("d/f@")},
+                                                    {"list", At("f@")},
+                                                    {"clone", At("f@"), At("g")}}) {
+    const Ran ran = Run(arguments);
+    EXPECT_EQ(ran.status, kUsage) << ::testing::PrintToString(arguments);
+    EXPECT_THAT(ran.err, HasSubstr(arguments[1] + ": no name of a snapshot after the last @"));
+  }
+  Fill("/f@", 0, 1, 'b');
+  Do({"clone", At("f@"), At("g")});
+  EXPECT_EQ(FirstLetter("/g"), 'b');
+  EXPECT_EQ(Json({"stat", At("f@")})["snapshot"], nullptr);
+}
+
+TEST_F(VolumeCommands, ListOfASnapshotShowsIt) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  Do({"snapshot", At("f@mon")});
+  Do({"snapshot", At("f@tue")});
+  Do({"snapshot", At("@all")});
+  for (const std::string& name : {At("f@mon"), At("@all")}) {
+    const nlohmann::json list = Json({"list", name})["snapshots"];
+    ASSERT_EQ(list.size(), 1u);
+    EXPECT_EQ(list[0]["name"], name);
+    EXPECT_FALSE(list[0].contains("exclusive"));
+  }
+  EXPECT_TRUE(Json({"list", "--space", At("f@mon")})["snapshots"][0]["exclusive"].is_number());
+  EXPECT_EQ(Run({"list", At("f@wed")}).status, kFailed);
+}
+
+TEST_F(VolumeCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
+  Do({"create", volume_});
+  Fill("/f", 0, 1, 'a');
+  Do({"snapshot", At("f@mon")});
+  const std::string none = directory_ / "none.cow";
+  const std::string hint = "; cowctl list shows what snapshots there are";
+  const std::vector<std::pair<std::vector<std::string>, std::string>> errors = {
+      {{"list", none + ":/"}, none + ": open: No such file or directory"},
+      {{"check", none}, none + ": open: No such file or directory"},
+      {{"create", volume_}, volume_ + ": create: File exists; choose another path"},
+      {{"stat", At("x")}, At("x: no such file")},
+      {{"stat", At("f@x")}, At("f@x: no such file") + hint},
+      {{"destroy", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"rename", At("f@x"), "y"}, At("f@x: no such snapshot") + hint},
+      {{"stat", At("d/f@x")}, At("d/f@x: no such file")},
+      {{"rollback", At("d/f@x")}, At("d/f@x: no such file")},
+      {{"snapshot", At("x@mon")}, At("x@mon: no such file")},
+      {{"clone", At("f@x"), At("g")}, At("f@x to ") + At("g: no such file") + hint},
+      {{"clone", At("f@mon"), At("d/g")}, At("f@mon to ") + At("d/g: no such file")},
+  };
+  for (const auto& [arguments, message] : errors) {
+    const Ran ran = Run(arguments);
+    EXPECT_EQ(ran.status, kFailed);
+    EXPECT_EQ(ran.err, "cowctl " + arguments[0] + ": " + message + "\n");
+  }
+}
+
 TEST_F(VolumeCommands, WhatIsNoVolumeIsRefused) {
   const std::string path = directory_ / "text";
   ASSERT_EQ(Run({"list", path + ":/"}).status, kFailed);
@@ -222,36 +354,6 @@ TEST_F(VolumeCommands, FeaturesNamesEachWithItsUse) {
     EXPECT_NE(feature["name"], "");
     EXPECT_NE(feature["used"], "");
   }
-}
-
-// Exit status of the built cowctl, with its standard output at `output`.
-int Process(const std::vector<std::string>& arguments, const char* output) {
-  std::vector<char*> argv = {const_cast<char*>("cowctl")};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT, 0644);
-  posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-  pid_t child = -1;
-  const int error = posix_spawn(&child, COWCTL, &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  EXPECT_EQ(error, 0);
-  if (error != 0) return -1;
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-TEST_F(VolumeCommands, ProcessExitsWith0Or1Or2) {
-  EXPECT_EQ(Process({"create", volume_}, "/dev/null"), kDone);
-  EXPECT_EQ(Process({"create", volume_}, "/dev/null"), kFailed);
-  EXPECT_EQ(Process({"creat", volume_}, "/dev/null"), kUsage);
-  EXPECT_EQ(Process({"--help"}, "/dev/null"), kDone);
-}
-
-TEST_F(VolumeCommands, ResultThatCannotBeWrittenIsAFailure) {
-  EXPECT_EQ(Process({"create", volume_}, "/dev/full"), kFailed);
 }
 
 }  // namespace

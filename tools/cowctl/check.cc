@@ -3,6 +3,7 @@
 #include "cow/base/types.h"
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/progress.h"
 #include "tools/cowctl/target.h"
 

@@ -3,11 +3,10 @@
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/cord.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -15,33 +14,72 @@ namespace {
 
 using control::Command;
 using control::Entry;
-using control::Kind;
 using control::Reply;
 using control::Request;
 
+constexpr Operand kPathOrSnapshot = {"PATH[@NAME]",
+                                     "A file or tree, as it is now or in its snapshot NAME"};
+constexpr Operand kSnapshotOfPath = {"PATH@NAME", "The snapshot NAME of the file or tree PATH"};
+
 constexpr CommandSpec kCommands[] = {
-    {"create", {"VOLUME"}, "Make a volume", &Create, true, false},
+    {"create",
+     {{{"VOLUME", "The file of the host that becomes the volume; there must be none"}}},
+     "Make a volume",
+     "cowctl create app.cow --size 512M",
+     &Create,
+     true,
+     false},
     {"tree create",
-     {"PATH"},
+     {{{"PATH", "Where the tree comes to stand; there must be nothing yet"}}},
      "Make a directory that is the root of a tree of its own",
+     "cowctl tree create mnt/project",
      &TreeCreate},
     {"snapshot",
-     {"PATH@NAME"},
+     {{{"PATH@NAME", "The file or tree PATH, and the name that its snapshot gets"}}},
      "Take a snapshot of a file or tree; durable when it returns",
+     "cowctl snapshot mnt/app.db@monday",
      &Snapshot},
     {"clone",
-     {"PATH[@NAME]", "NEWPATH"},
+     {{kPathOrSnapshot, {"NEWPATH", "Where the clone comes to stand, in the same volume"}}},
      "Make a file or tree from a snapshot, or from a head",
+     "cowctl clone mnt/app.db@monday mnt/what-if.db",
      &Clone},
-    {"rollback", {"PATH@NAME"}, "Make a file or tree what a snapshot of it holds", &RollBack},
-    {"rename", {"PATH@OLD", "NEW"}, "Give a snapshot another name", &Rename},
-    {"destroy", {"PATH@NAME"}, "Destroy a snapshot", &Destroy},
-    {"list", {"[PATH]"}, "List the snapshots of PATH and of all below it", &List, false, true},
-    {"stat", {"PATH[@NAME]"}, "Show a file, a tree or a snapshot, and the space it takes", &Stat},
-    {"check", {"VOLUME|MOUNT"}, "Verify every frame and every count of a volume", &Check},
+    {"rollback",
+     {{kSnapshotOfPath}},
+     "Make a file or tree what a snapshot of it holds",
+     "cowctl rollback mnt/app.db@monday",
+     &RollBack},
+    {"rename",
+     {{{"PATH@OLD", "The snapshot OLD of the file or tree PATH"}, {"NEW", "Its name from now on"}}},
+     "Give a snapshot another name",
+     "cowctl rename mnt/app.db@monday before-upgrade",
+     &Rename},
+    {"destroy",
+     {{kSnapshotOfPath}},
+     "Destroy a snapshot",
+     "cowctl destroy mnt/app.db@monday",
+     &Destroy},
+    {"list",
+     {{{"[PATH]", "Whose snapshots, or one PATH@NAME; without it, the current directory"}}},
+     "List the snapshots of PATH and of all below it",
+     "cowctl list --space app.cow:/",
+     &List,
+     false,
+     true},
+    {"stat",
+     {{kPathOrSnapshot}},
+     "Show a file, a tree or a snapshot, and the space it takes",
+     "cowctl stat mnt/app.db@monday",
+     &Stat},
+    {"check",
+     {{{"VOLUME|MOUNT", "A volume that is not mounted, or a directory where one is"}}},
+     "Verify every frame and every count of a volume",
+     "cowctl check app.cow",
+     &Check},
     {"features",
-     {"[MOUNT]"},
+     {{{"[MOUNT]", "Where a volume is mounted, to ask its cowfs; without it, this machine"}}},
      "Show what this machine has, and what is used in its place",
+     "cowctl features mnt",
      &Features},
 };
 
@@ -69,16 +107,20 @@ absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
   return located;
 }
 
-// The one entry that `request` is answered with.
-absl::StatusOr<Entry> ExecuteOne(Target& target, const Request& request,
-                                 const std::string& argument) {
-  absl::StatusOr<Reply> reply = target.Execute(request);
-  if (!reply.ok()) return Named(reply.status(), argument);
-  if (reply->entries.size() != 1) {
-    return MakeError(absl::StatusCode::kInternal, EPROTO,
-                     absl::StrCat(argument, ": the answer says nothing about it"));
+// Whether `located` names a snapshot that is not there, in a directory that is.
+bool LacksSnapshot(const Located& located) {
+  const std::string path =
+      located.name.empty() ? located.path : WithSnapshot(located.path, located.name);
+  const size_t slash = path.rfind('/');
+  if (path.find('@', slash == std::string::npos ? 0 : slash) == std::string::npos &&
+      !path.starts_with(kRootSnapshots)) {
+    return false;
   }
-  return std::move(reply->entries[0]);
+  const auto find = [&located](const std::string& where) {
+    return located.target->Execute({.command = Command::kStat, .path = where}).status();
+  };
+  return absl::IsNotFound(find(path)) &&
+         (located.reached || slash == std::string::npos || find(path.substr(0, slash)).ok());
 }
 
 // `sentence` for people, `name` for scripts, the entry as JSON.
@@ -95,6 +137,22 @@ void PrintDone(const Arguments& arguments, const Target& target, const Entry& en
 
 }  // namespace
 
+absl::StatusOr<Entry> ExecuteOne(const Located& located, const Request& request,
+                                 const std::string& argument) {
+  absl::StatusOr<Reply> reply = located.target->Execute(request);
+  if (!reply.ok()) {
+    absl::Status status = Named(reply.status(), argument);
+    const bool sought = request.command != Command::kSnapshot && ErrnoOf(status) == ENOENT;
+    if (!sought || !LacksSnapshot(located)) return status;
+    return Advised(std::move(status), "cowctl list shows what snapshots there are");
+  }
+  if (reply->entries.size() != 1) {
+    return MakeError(absl::StatusCode::kInternal, EPROTO,
+                     absl::StrCat(argument, ": the answer says nothing about it"));
+  }
+  return std::move(reply->entries[0]);
+}
+
 std::span<const CommandSpec> Commands() { return kCommands; }
 
 absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& environment) {
@@ -104,7 +162,7 @@ absl::StatusOr<int> TreeCreate(const Arguments& arguments, const Environment& en
   Target& target = *located->target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target, {.command = Command::kCreateTree, .path = located->path}, argument));
+      ExecuteOne(*located, {.command = Command::kCreateTree, .path = located->path}, argument));
   PrintDone(arguments, target, entry, "created tree " + NameOf(target, entry), environment);
   return kDone;
 }
@@ -115,7 +173,7 @@ absl::StatusOr<int> Snapshot(const Arguments& arguments, const Environment& envi
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target,
+      ExecuteOne(located,
                  {.command = Command::kSnapshot, .path = located.path, .name = located.name},
                  argument));
   PrintDone(arguments, target, entry, "took snapshot " + NameOf(target, entry), environment);
@@ -130,7 +188,7 @@ absl::StatusOr<int> Clone(const Arguments& arguments, const Environment& environ
   COW_ASSIGN_OR_RETURN(const std::string inside, target.Inside(arguments.operands[1]));
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target, {.command = Command::kClone, .path = located->path, .target = inside},
+      ExecuteOne(*located, {.command = Command::kClone, .path = located->path, .target = inside},
                  absl::StrCat(argument, " to ", arguments.operands[1])));
   PrintDone(arguments, target, entry, "cloned " + argument + " to " + NameOf(target, entry),
             environment);
@@ -143,7 +201,7 @@ absl::StatusOr<int> RollBack(const Arguments& arguments, const Environment& envi
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry kept,
-      ExecuteOne(target,
+      ExecuteOne(located,
                  {.command = Command::kRollBack, .path = located.path, .name = located.name},
                  argument));
   PrintDone(
@@ -162,9 +220,9 @@ absl::StatusOr<int> Rename(const Arguments& arguments, const Environment& enviro
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
       ExecuteOne(
-          target,
+          located,
           {.command = Command::kRename, .path = located.path, .name = located.name, .target = name},
-          absl::StrCat(argument, " to @", name)));
+          argument));
   PrintDone(arguments, target, entry, "renamed " + argument + " to " + NameOf(target, entry),
             environment);
   return kDone;
@@ -176,56 +234,11 @@ absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& envir
   Target& target = *located.target;
   COW_ASSIGN_OR_RETURN(
       const Entry entry,
-      ExecuteOne(target, {.command = Command::kDestroy, .path = located.path, .name = located.name},
+      ExecuteOne(located,
+                 {.command = Command::kDestroy, .path = located.path, .name = located.name},
                  argument));
   PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), environment);
   return kDone;
-}
-
-absl::Status UsageError(std::string_view message) {
-  absl::Status status = MakeError(absl::StatusCode::kInvalidArgument, EINVAL, message);
-  status.SetPayload("cowctl/usage", absl::Cord());
-  return status;
-}
-
-absl::Status Named(const absl::Status& status, const std::string& argument) {
-  // Errors about a volume as a whole name it themselves.
-  std::string_view volume = argument;
-  std::string_view path;
-  SplitVolume(argument, volume, path);
-  const absl::string_view name(volume.data(), volume.size());
-  return absl::StrContains(status.message(), name) ? status : Annotate(status, argument);
-}
-
-bool IsUsageError(const absl::Status& status) {
-  return status.GetPayload("cowctl/usage").has_value();
-}
-
-std::string Advice(std::string_view command, const absl::Status& status) {
-  const bool makes_snapshot = command == "snapshot" || command == "rename";
-  const bool names_snapshot = command == "rollback" || command == "rename" ||
-                              command == "destroy" || command == "clone" || command == "stat";
-  switch (ErrnoOf(status)) {
-    case ENOTTY:
-      return "mount the volume with cowfs, or write VOLUME:/path";
-    case EEXIST:
-      return makes_snapshot ? "choose another name, or destroy that one first"
-                            : "choose another path";
-    case ENOENT:
-      return names_snapshot ? "cowctl list shows what snapshots there are" : "";
-    case EXDEV:
-      return "a clone stays in its volume: copy it with cp instead";
-    case EACCES:
-    case EPERM:
-      return "be its owner, or root";
-    case ENOSPC:
-      return command == "create" ? "" : "destroy snapshots, or delete files that no snapshot holds";
-    case EIO:
-    case EUCLEAN:
-      return command == "check" ? "" : "cowctl check shows what is damaged";
-    default:
-      return "";
-  }
 }
 
 }  // namespace cow::ctl

@@ -2,22 +2,22 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tools/cowctl/output.h"
 #include "tools/cowctl/run.h"
+#include "tools/cowctl/target.h"
 
 namespace cow::ctl {
 
 // What a command was called with.
 struct Arguments {
   std::array<std::string, 2> operands;
-  uint64_t size = 0;   // --size
-  bool space = false;  // --space
+  std::optional<std::string> size;  // --size
+  bool space = false;               // --space
   Format format;
 };
 
@@ -25,10 +25,16 @@ struct Arguments {
 // yet.
 using CommandFunction = absl::StatusOr<int> (*)(const Arguments&, const Environment&);
 
+struct Operand {
+  const char* name = nullptr;  // as in the usage; [X] may be left away; nullptr: none
+  const char* meaning = nullptr;
+};
+
 struct CommandSpec {
-  const char* name;                     // "tree create": create, of the group tree
-  std::array<const char*, 2> operands;  // as in the usage; [X] may be left away; nullptr: none
+  const char* name;  // "tree create": create, of the group tree
+  std::array<Operand, 2> operands;
   const char* summary;
+  const char* example;
   CommandFunction function;
   bool has_size = false;
   bool has_space = false;
@@ -48,14 +54,8 @@ absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environm
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Features(const Arguments& arguments, const Environment& environment);
 
-// A mistake in the arguments: exit status 2, with the usage.
-absl::Status UsageError(std::string_view message);
-bool IsUsageError(const absl::Status& status);
-
-// `status` with what it is about before it, where it does not say so itself.
-absl::Status Named(const absl::Status& status, const std::string& argument);
-
-// What to do about an error of a command; empty where the message says it all.
-std::string Advice(std::string_view command, const absl::Status& status);
+// The one entry that `request` is answered with. Errors name `argument`, which `located` is of.
+absl::StatusOr<control::Entry> ExecuteOne(const Located& located, const control::Request& request,
+                                          const std::string& argument);
 
 }  // namespace cow::ctl

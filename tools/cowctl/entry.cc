@@ -34,7 +34,11 @@ std::string SizeOf(const control::Entry& entry, const Format& format) {
   return entry.kind == control::Kind::kFile ? Bytes(entry.size, format.exact) : "-";
 }
 
-Json EntryJson(const Target& target, const control::Entry& entry) {
+std::string SpaceOf(const control::Entry& entry, uint64_t bytes, const Format& format) {
+  return entry.has_space ? Bytes(bytes, format.exact) : "-";
+}
+
+Json EntryJson(const Target& target, const control::Entry& entry, bool space) {
   Json json;
   json["name"] = NameOf(target, entry);
   json["path"] = target.NameOf(entry.path);
@@ -43,9 +47,9 @@ Json EntryJson(const Target& target, const control::Entry& entry) {
   json["removed"] = entry.removed;
   json["size"] = entry.kind == control::Kind::kFile ? Json(entry.size) : Json(nullptr);
   json["created_ns"] = entry.created_ns == 0 ? Json(nullptr) : Json(entry.created_ns);
-  if (entry.has_space) {
-    json["referenced"] = entry.referenced;
-    json["exclusive"] = entry.exclusive;
+  if (space) {
+    json["referenced"] = entry.has_space ? Json(entry.referenced) : Json(nullptr);
+    json["exclusive"] = entry.has_space ? Json(entry.exclusive) : Json(nullptr);
   }
   if (entry.name.empty()) json["snapshots"] = entry.snapshots;
   return json;

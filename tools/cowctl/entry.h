@@ -21,8 +21,11 @@ std::string TypeOf(const control::Entry& entry);
 // Bytes of a file; "-" for what has no size.
 std::string SizeOf(const control::Entry& entry, const Format& format);
 
-// Schema in tools/README.md.
-Json EntryJson(const Target& target, const control::Entry& entry);
+// `bytes`, one of the two counts of `entry`; "-" where there is no count.
+std::string SpaceOf(const control::Entry& entry, uint64_t bytes, const Format& format);
+
+// Schema in tools/README.md. `space`: with the bytes it refers to, and that only it holds.
+Json EntryJson(const Target& target, const control::Entry& entry, bool space = false);
 
 // One object on lines of its own. Names that are not UTF-8 get U+FFFD where they are not.
 void PrintJson(const Json& json, std::ostream& out);

@@ -7,6 +7,7 @@
 #include "cow/base/status.h"
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {

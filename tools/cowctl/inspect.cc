@@ -1,13 +1,12 @@
 // The commands that only look: list and stat.
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -34,17 +33,26 @@ absl::StatusOr<std::vector<Entry>> AllSnapshots(Target& target, const std::strin
   return entries;
 }
 
+// What PATH@NAME is the name of, if that is a snapshot.
+absl::StatusOr<std::vector<Entry>> TheSnapshot(const Located& located, const std::string& argument,
+                                               bool space) {
+  COW_ASSIGN_OR_RETURN(
+      Entry entry,
+      ExecuteOne(located, {.command = Command::kStat, .path = located.path, .space = space},
+                 argument));
+  if (entry.name.empty()) return std::vector<Entry>();
+  return std::vector<Entry>{std::move(entry)};
+}
+
 void PrintStat(const Target& target, const Entry& entry, const Format& format, std::ostream& out) {
   std::vector<std::pair<std::string, std::string>> lines = {
       {"name", Escaped(NameOf(target, entry))},
       {"type", TypeOf(entry)},
       {"size", SizeOf(entry, format)},
       {"created", Time(entry.created_ns, format.exact)},
+      {"referenced", SpaceOf(entry, entry.referenced, format)},
+      {"exclusive", SpaceOf(entry, entry.exclusive, format)},
   };
-  if (entry.has_space) {
-    lines.emplace_back("referenced", Bytes(entry.referenced, format.exact));
-    lines.emplace_back("exclusive", Bytes(entry.exclusive, format.exact));
-  }
   if (entry.name.empty()) lines.emplace_back("snapshots", std::to_string(entry.snapshots));
   for (const auto& [key, value] : lines) {
     if (format.script) {
@@ -59,19 +67,21 @@ void PrintStat(const Target& target, const Entry& entry, const Format& format, s
 
 absl::StatusOr<int> List(const Arguments& arguments, const Environment& environment) {
   const std::string argument = arguments.operands[0].empty() ? "." : arguments.operands[0];
-  // Exact counts need the count log folded: once, where the volume is open for writing; for each
-  // snapshot anew, where it is open for reading.
-  absl::StatusOr<Located> located =
-      Locate(environment.doors, argument, Part::kHead, /*write=*/arguments.space);
+  absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, false);
   if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;
-  const auto entries = AllSnapshots(target, located->path, arguments.space);
+  absl::StatusOr<std::vector<Entry>> entries = AllSnapshots(target, located->path, arguments.space);
   if (!entries.ok()) return Named(entries.status(), argument);
+  std::string_view path;
+  std::string_view name;
+  if (entries->empty() && SplitName(argument, path, name)) {
+    COW_ASSIGN_OR_RETURN(*entries, TheSnapshot(*located, argument, arguments.space));
+  }
 
   const Format& format = arguments.format;
   if (format.json) {
     Json list = Json::array();
-    for (const Entry& entry : *entries) list.push_back(EntryJson(target, entry));
+    for (const Entry& entry : *entries) list.push_back(EntryJson(target, entry, arguments.space));
     PrintJson({{"snapshots", std::move(list)}}, environment.out);
     return kDone;
   }
@@ -86,8 +96,8 @@ absl::StatusOr<int> List(const Arguments& arguments, const Environment& environm
     std::vector<std::string> row = {Escaped(NameOf(target, entry)), TypeOf(entry),
                                     Time(entry.created_ns, format.exact), SizeOf(entry, format)};
     if (arguments.space) {
-      row.push_back(Bytes(entry.referenced, format.exact));
-      row.push_back(Bytes(entry.exclusive, format.exact));
+      row.push_back(SpaceOf(entry, entry.referenced, format));
+      row.push_back(SpaceOf(entry, entry.exclusive, format));
     }
     table.Add(std::move(row));
   }
@@ -99,18 +109,15 @@ absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environm
   const std::string& argument = arguments.operands[0];
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kEither, false);
   if (!located.ok()) return Named(located.status(), argument);
-  Target& target = *located->target;
-  const absl::StatusOr<Reply> reply =
-      target.Execute({.command = Command::kStat, .path = located->path, .space = true});
-  if (!reply.ok()) return Named(reply.status(), argument);
-  if (reply->entries.size() != 1) {
-    return MakeError(absl::StatusCode::kInternal, EPROTO,
-                     absl::StrCat(argument, ": the answer says nothing about it"));
-  }
+  const Target& target = *located->target;
+  COW_ASSIGN_OR_RETURN(
+      const Entry entry,
+      ExecuteOne(*located, {.command = Command::kStat, .path = located->path, .space = true},
+                 argument));
   if (arguments.format.json) {
-    PrintJson(EntryJson(target, reply->entries[0]), environment.out);
+    PrintJson(EntryJson(target, entry, /*space=*/true), environment.out);
   } else {
-    PrintStat(target, reply->entries[0], arguments.format, environment.out);
+    PrintStat(target, entry, arguments.format, environment.out);
   }
   return kDone;
 }

@@ -60,7 +60,7 @@ class MountTarget : public Target {
     if (stat(path.existing.c_str(), &attributes) != 0) return ErrnoStatus(errno, path.existing);
     if (attributes.st_dev != device_) {
       return MakeError(absl::StatusCode::kInvalidArgument, EXDEV,
-                       absl::StrCat(path.whole, ": not in the same volume"));
+                       absl::StrCat(std::string(argument), ": not in the same volume"));
     }
     COW_ASSIGN_OR_RETURN(const Mount mount, MountOf(path.existing));
     return InFilesystem(mount, path.whole);
@@ -96,11 +96,11 @@ int OpenSomething(const std::string& path, const Mount& mount) {
 absl::StatusOr<std::unique_ptr<Target>> OpenMount(const std::string& path) {
   COW_ASSIGN_OR_RETURN(Mount mount, MountOf(path));
   const int descriptor = OpenSomething(path, mount);
-  if (descriptor < 0) return ErrnoStatus(errno, path);
+  if (descriptor < 0) return ErrnoStatus(errno, "open");
   struct stat attributes = {};
   const bool known = fstat(descriptor, &attributes) == 0;
   auto target = std::make_unique<MountTarget>(descriptor, std::move(mount), attributes.st_dev);
-  if (!known) return ErrnoStatus(errno, path);
+  if (!known) return ErrnoStatus(errno, "stat");
   COW_RETURN_IF_ERROR(target->Execute(Request{.command = Command::kPing}).status());
   return target;
 }

@@ -28,7 +28,9 @@ absl::StatusOr<HostPath> Canonical(std::string_view argument) {
   if (ErrnoOf(whole.status()) != ENOENT || path.empty()) return whole.status();
 
   const size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const std::string directory = slash == std::string::npos ? "."
+                                : slash == 0               ? "/"
+                                                           : path.substr(0, slash);
   COW_ASSIGN_OR_RETURN(const std::string parent, RealPath(directory));
   const std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
   return HostPath{.whole = (parent == "/" ? "" : parent) + "/" + last, .existing = parent};

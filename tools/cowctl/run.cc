@@ -1,71 +1,86 @@
 #include "tools/cowctl/run.h"
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string_view>
 #include <vector>
 
 #include "tools/cowctl/commands.h"
+#include "tools/cowctl/errors.h"
 
 namespace cow::ctl {
 namespace {
 
 constexpr char kVersionText[] = "cowctl " COW_VERSION;
 constexpr char kDescription[] =
-    "Takes and manages snapshots and clones of files and trees in a cow volume.\n"
+    "Takes and manages snapshots and clones of files and trees in a cow volume.";
+constexpr char kPathText[] =
     "PATH is a path in the mount of a cowfs, or VOLUME:/path in a volume that is not mounted. The\n"
-    "root of a mount, and VOLUME:/, stand for the whole tree.";
+    "root of a mount, and VOLUME:/, stand for the whole tree. PATH@NAME is the snapshot NAME of\n"
+    "PATH: the last @ of the last component splits them.";
+constexpr char kExampleText[] =
+    "Example: cowctl snapshot mnt/app.db@monday; cowctl COMMAND --help has one for each.";
+
+// Taken before a command as well as after it.
+void AddFormat(CLI::App& app, Format& format) {
+  app.add_flag("-H", format.script, "For scripts: no header, tabs between fields");
+  app.add_flag("-p", format.exact, "Exact numbers: bytes, seconds since 1970");
+  app.add_flag("--json", format.json, "Print the result as JSON");
+}
 
 // The subcommand that holds subcommands of its own.
-CLI::App* Group(CLI::App& app, const std::string& name) {
+CLI::App* Group(CLI::App& app, const std::string& name, Format& format) {
   const auto groups =
       app.get_subcommands([&name](const CLI::App* found) { return found->get_name() == name; });
   if (!groups.empty()) return groups[0];
   CLI::App* group = app.add_subcommand(name, "Commands on " + name + "s");
-  group->require_subcommand(1);
+  group->require_subcommand(1)->allow_extras();
+  AddFormat(*group, format);
   return group;
 }
 
 // The parser's view of one command of the table.
-void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments,
-                const CommandSpec** chosen) {
+void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
   CLI::App* parent = &app;
   std::string_view name = spec.name;
   if (const size_t space = name.find(' '); space != std::string_view::npos) {
-    parent = Group(app, std::string(name.substr(0, space)));
+    parent = Group(app, std::string(name.substr(0, space)), arguments.format);
     name.remove_prefix(space + 1);
   }
   CLI::App* command = parent->add_subcommand(std::string(name), spec.summary);
-  for (size_t i = 0; i < spec.operands.size() && spec.operands[i] != nullptr; ++i) {
-    const std::string operand = spec.operands[i];
+  // What is too much is taken, so that the message about it can be ours.
+  command->allow_extras();
+  bool takes_path = false;
+  for (size_t i = 0; i < spec.operands.size() && spec.operands[i].name != nullptr; ++i) {
+    const std::string operand = spec.operands[i].name;
     const bool optional = operand.front() == '[';
+    takes_path = takes_path || operand.find("PATH") != std::string::npos;
     command
         ->add_option(optional ? operand.substr(1, operand.size() - 2) : operand,
-                     arguments.operands[i])
+                     arguments.operands[i], spec.operands[i].meaning)
         ->required(!optional)
         ->type_name("");
   }
   if (spec.has_size) {
-    command->add_option("--size", arguments.size, "Largest size of the volume, as in 512M or 4T")
-        ->transform(CLI::AsSizeValue(false))
+    command
+        ->add_option("--size", arguments.size,
+                     "Largest size of the volume: 512M, 4T; without it, as large as the disk")
         ->type_name("BYTES");
   }
   if (spec.has_space) {
     command->add_flag("--space", arguments.space,
                       "Count the bytes that each snapshot refers to, and that only it holds");
   }
-  command->add_flag("-H", arguments.format.script, "For scripts: no header, tabs between fields");
-  command->add_flag("-p", arguments.format.exact, "Exact numbers: bytes, seconds since 1970");
-  command->add_flag("--json", arguments.format.json, "Print the result as JSON");
-  command->callback([chosen, &spec] { *chosen = &spec; });
+  AddFormat(*command, arguments.format);
+  command->footer((takes_path ? std::string(kPathText) + "\n" : std::string()) +
+                  "Example: " + spec.example);
 }
 
 std::string Usage(const CommandSpec& spec) {
   std::string text = std::string("cowctl ") + spec.name;
   if (spec.has_size) text += " [--size BYTES]";
   if (spec.has_space) text += " [--space]";
-  for (const char* operand : spec.operands) {
-    if (operand != nullptr) text += std::string(" ") + operand;
+  for (const Operand& operand : spec.operands) {
+    if (operand.name != nullptr) text += std::string(" ") + operand.name;
   }
   return text;
 }
@@ -81,25 +96,85 @@ int Fail(const CommandSpec& spec, const absl::Status& status, const Environment&
   return kUsage;
 }
 
+// What the parser made of the arguments.
+struct Parsed {
+  const CommandSpec* command = nullptr;  // nullptr: none, or only its group
+  std::string name;                      // as far as it was named
+  std::string mistake;                   // empty: none
+};
+
+// What is wrong with `argument`, which `level` has no use for.
+std::string Surplus(const CLI::App& level, const std::string& argument) {
+  const std::string quoted = "\"" + argument + "\"";
+  if (argument.size() > 1 && argument.front() == '-') return "unknown option " + quoted;
+  if (!level.get_subcommands({}).empty()) return "unknown command " + quoted;
+  return quoted + " is one argument too many";
+}
+
+// `error`: of the parser, where there was one.
+Parsed Understand(const CLI::App& app, const CLI::ParseError* error) {
+  Parsed parsed;
+  const CLI::App* level = &app;
+  for (;;) {
+    for (const std::string& argument : level->remaining()) {
+      if (argument != "--" && parsed.mistake.empty()) parsed.mistake = Surplus(*level, argument);
+    }
+    const std::vector<CLI::App*> below = level->get_subcommands();
+    if (below.empty() || !parsed.mistake.empty()) break;
+    level = below[0];
+    parsed.name += (parsed.name.empty() ? "" : " ") + level->get_name();
+  }
+  for (const CommandSpec& spec : Commands()) {
+    if (parsed.name == spec.name) parsed.command = &spec;
+  }
+  if (!parsed.mistake.empty()) return parsed;
+  if (parsed.command == nullptr) {
+    parsed.mistake = "a command is missing";
+  } else if (dynamic_cast<const CLI::ArgumentMismatch*>(error) != nullptr) {
+    parsed.mistake = "--size takes one value, as in --size 512M";
+  } else if (error != nullptr) {
+    parsed.mistake = error->what();
+  }
+  return parsed;
+}
+
+int FailToParse(const Parsed& parsed, const Environment& environment) {
+  const std::string called = "cowctl" + (parsed.name.empty() ? "" : " " + parsed.name);
+  environment.err << called << ": " << Escaped(parsed.mistake);
+  if (parsed.command == nullptr) environment.err << "; " << called << " --help shows the commands";
+  environment.err << "\nusage: "
+                  << (parsed.command == nullptr ? called + " COMMAND [OPTIONS] [ARGUMENTS]"
+                                                : Usage(*parsed.command))
+                  << '\n';
+  return kUsage;
+}
+
 }  // namespace
 
 int Run(const std::vector<std::string>& arguments, const Environment& environment) {
   CLI::App app(kDescription, "cowctl");
+  app.get_formatter()->column_width(22);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app.footer(std::string(kPathText) + "\n" + kExampleText);
   app.set_version_flag("--version", kVersionText);
-  app.require_subcommand(1);
-  Arguments parsed;
-  const CommandSpec* chosen = nullptr;
-  for (const CommandSpec& spec : Commands()) AddCommand(app, spec, parsed, &chosen);
+  app.require_subcommand(1)->allow_extras();
+  Arguments given;
+  AddFormat(app, given.format);
+  for (const CommandSpec& spec : Commands()) AddCommand(app, spec, given);
 
   // The parser takes its arguments from the back.
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  Parsed parsed;
   try {
     app.parse(reversed);
+    parsed = Understand(app, nullptr);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error, environment.out, environment.err) == 0 ? kDone : kUsage;
+    if (error.get_exit_code() == 0) return app.exit(error, environment.out, environment.err);
+    parsed = Understand(app, &error);
   }
-  const absl::StatusOr<int> status = chosen->function(parsed, environment);
-  return status.ok() ? *status : Fail(*chosen, status.status(), environment);
+  if (!parsed.mistake.empty()) return FailToParse(parsed, environment);
+  const absl::StatusOr<int> status = parsed.command->function(given, environment);
+  return status.ok() ? *status : Fail(*parsed.command, status.status(), environment);
 }
 
 }  // namespace cow::ctl

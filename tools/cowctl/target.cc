@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/path.h"
 
 namespace cow::ctl {
@@ -16,18 +17,13 @@ absl::string_view View(std::string_view text) {
   return absl::string_view(text.data(), text.size());
 }
 
-// Where the snapshots of the root of a volume are: PATH@NAME has no directory there to stand in.
-constexpr std::string_view kRootSnapshots = ".snapshots/";
-
-// `path` of a volume, with the snapshot written the way lookups understand it.
-std::string WithSnapshot(std::string_view path, std::string_view name) {
-  if (path.empty()) return absl::StrCat(View(kRootSnapshots), View(name));
-  return absl::StrCat(View(path), "@", View(name));
-}
-
 bool IsDirectory(std::string_view path) {
   struct stat attributes = {};
   return stat(std::string(path).c_str(), &attributes) == 0 && S_ISDIR(attributes.st_mode);
+}
+
+absl::Status NoName(std::string_view argument) {
+  return UsageError(absl::StrCat(View(argument), ": no name of a snapshot after the last @"));
 }
 
 absl::StatusOr<Located> LocateInVolume(const Doors& doors, std::string_view volume,
@@ -38,10 +34,18 @@ absl::StatusOr<Located> LocateInVolume(const Doors& doors, std::string_view volu
   while (!head.empty() && head.front() == '/') head.remove_prefix(1);
   while (!head.empty() && head.back() == '/') head.remove_suffix(1);
   Located located{.target = nullptr, .path = std::string(head), .name = std::string(name)};
-  if (part == Part::kEither && head.starts_with('@') && head.find('/') == std::string_view::npos) {
-    located.path = WithSnapshot("", head.substr(1));
-  }
+  std::string_view before;
+  std::string_view after;
+  const bool has_name = part == Part::kEither && SplitName(head, before, after);
+  if (has_name && before.empty() && !after.empty()) located.path = WithSnapshot("", after);
   COW_ASSIGN_OR_RETURN(located.target, doors.volume(std::string(volume), write));
+  if (has_name && after.empty()) {
+    const auto entry =
+        located.target->Execute({.command = control::Command::kStat, .path = located.path});
+    if (absl::IsNotFound(entry.status())) {
+      return NoName(absl::StrCat(View(volume), ":", View(path)));
+    }
+  }
   return located;
 }
 
@@ -49,10 +53,10 @@ absl::StatusOr<Located> LocateInMount(const Doors& doors, std::string_view argum
   std::string_view head = argument;
   std::string_view name;
   if (part == Part::kSnapshot || (part == Part::kEither && !Exists(argument))) {
-    SplitName(argument, head, name);
+    if (SplitName(argument, head, name) && name.empty()) return NoName(argument);
   }
   COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(head));
-  Located located;
+  Located located{.target = nullptr, .path = {}, .name = {}, .reached = true};
   COW_ASSIGN_OR_RETURN(located.target, doors.mount(path.existing));
   if (!argument.starts_with('/')) {
     COW_ASSIGN_OR_RETURN(const HostPath here, Canonical("."));
@@ -68,6 +72,11 @@ absl::StatusOr<Located> LocateInMount(const Doors& doors, std::string_view argum
 }
 
 }  // namespace
+
+std::string WithSnapshot(std::string_view path, std::string_view name) {
+  if (path.empty()) return absl::StrCat(View(kRootSnapshots), View(name));
+  return absl::StrCat(View(path), "@", View(name));
+}
 
 std::string Target::NameOf(std::string_view path) const {
   const std::string name = FullNameOf(path);
@@ -111,11 +120,11 @@ absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::str
   std::string_view volume;
   std::string_view path;
   if (SplitVolume(argument, volume, path)) {
-    if (path == "/") return doors.volume(std::string(volume), true);
-    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
-                     "a check is of a whole volume: leave the path away");
+    if (path == "/") return doors.volume(std::string(volume), false);
+    return UsageError(
+        absl::StrCat(View(argument), ": a check is of a whole volume: leave the path away"));
   }
-  if (!IsDirectory(argument)) return doors.volume(std::string(argument), true);
+  if (!IsDirectory(argument)) return doors.volume(std::string(argument), false);
   COW_ASSIGN_OR_RETURN(const HostPath host, Canonical(argument));
   return doors.mount(host.whole);
 }

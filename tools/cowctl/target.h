@@ -25,7 +25,8 @@ class Target {
  public:
   virtual ~Target() = default;
 
-  // Any request but those of a check.
+  // Any request but those of a check. Where it asks for space that cannot be counted, because
+  // another process writes the volume, the entries come without it.
   virtual absl::StatusOr<control::Reply> Execute(const control::Request& request) = 0;
 
   // Checks the whole volume. `progress` is called now and then with frames done and in all.
@@ -52,21 +53,21 @@ class Target {
 enum class Part {
   kHead,      // PATH: none; an @ is part of the path
   kSnapshot,  // PATH@NAME
-  kEither,    // PATH[@NAME]: a real entry that is called so wins
+  kEither,    // PATH[@NAME]: a real entry that is called so wins; else NAME is not empty
 };
 
 struct Located {
   std::unique_ptr<Target> target;
-  std::string path;  // in the volume; with kEither it may end in @NAME
-  std::string name;  // of the snapshot; only with kSnapshot
+  std::string path;      // in the volume; with kEither it may end in @NAME
+  std::string name;      // of the snapshot; only with kSnapshot
+  bool reached = false;  // the directory of `path` was found
 };
 
 // How targets are opened; tests put something else in place.
 struct Doors {
   // The mount of the cowfs that holds `path`, which exists and is canonical.
   std::function<absl::StatusOr<std::unique_ptr<Target>>(const std::string& path)> mount;
-  // A volume that is not mounted. `write`: it will be changed, or must not be changed by others
-  // meanwhile.
+  // A volume that is not mounted. `write`: it will be changed.
   std::function<absl::StatusOr<std::unique_ptr<Target>>(const std::string& volume, bool write)>
       volume;
 };
@@ -80,6 +81,12 @@ absl::StatusOr<Located> Locate(const Doors& doors, std::string_view argument, Pa
 
 // The argument of `check`: a volume, or a directory of a mount.
 absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::string_view argument);
+
+// Where the snapshots of the root of a volume are: PATH@NAME has no directory there to stand in.
+inline constexpr std::string_view kRootSnapshots = ".snapshots/";
+
+// `path` of a volume, with the snapshot written the way lookups understand it.
+std::string WithSnapshot(std::string_view path, std::string_view name);
 
 // PATH@NAME at the last @ of the last component; false where there is none.
 bool SplitName(std::string_view argument, std::string_view& path, std::string_view& name);

@@ -1,11 +1,17 @@
+#include <signal.h>
+
 #include <cerrno>
 #include <chrono>
+#include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "cow/base/types.h"
 #include "cow/volume.h"
+#include "tools/cowctl/errors.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -66,25 +72,38 @@ control::Entry EntryOf(const Snapshot& snapshot) {
           .created_ns = Nanoseconds(snapshot.time())};
 }
 
+// An error of the library without the operation and the path that it begins with, which are as the
+// argument names them: "open snapshot /a@b: no such snapshot".
+absl::Status CauseOf(const absl::Status& status, const Request& request) {
+  const std::string path = Absolute(request.path);
+  for (const std::string& label :
+       {absl::StrCat(path, "@", request.name), path, Absolute(request.target)}) {
+    const std::string end = absl::StrCat(" ", label, ": ");
+    const size_t at = status.message().find(end);
+    if (at >= status.message().find(": ")) continue;
+    return Without(std::string(status.message().substr(0, at + end.size())), status);
+  }
+  return status;
+}
+
+// What `look` finds. Counting space needs that nobody writes the volume; all else is known beside a
+// writer too.
+template <typename Look>
+auto WithSpaceIfCounted(bool space, const Look& look) {
+  auto found = look(space);
+  return space && absl::IsUnavailable(found.status()) ? look(false) : std::move(found);
+}
+
 class VolumeTarget : public Target {
  public:
   VolumeTarget(std::string name, Volume volume)
       : name_(std::move(name)), volume_(std::move(volume)) {}
 
   absl::StatusOr<Reply> Execute(const Request& request) override {
-    Reply reply;
-    if (request.command == Command::kList) {
-      COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
-                           volume_.ListSnapshots(Absolute(request.path),
-                                                 {.recursive = true, .space = request.space}));
-      for (const Entry& entry : entries) reply.entries.push_back(EntryOf(entry));
-      return reply;
-    }
-    COW_ASSIGN_OR_RETURN(control::Entry entry, ExecuteOne(request));
-    // What a command says it did survives a crash from here on.
-    if (request.command != Command::kStat) COW_RETURN_IF_ERROR(volume_.Sync());
-    reply.entries.push_back(std::move(entry));
-    return reply;
+    absl::StatusOr<Reply> reply = Answer(request);
+    // One about the volume as a whole says so, and keeps what was being done.
+    if (reply.ok() || absl::StrContains(reply.status().message(), name_ + ": ")) return reply;
+    return CauseOf(reply.status(), request);
   }
 
   absl::StatusOr<CheckOutcome> Check(
@@ -116,6 +135,24 @@ class VolumeTarget : public Target {
   }
 
  private:
+  absl::StatusOr<Reply> Answer(const Request& request) {
+    Reply reply;
+    if (request.command == Command::kList) {
+      COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
+                           WithSpaceIfCounted(request.space, [&](bool space) {
+                             return volume_.ListSnapshots(Absolute(request.path),
+                                                          {.recursive = true, .space = space});
+                           }));
+      for (const Entry& entry : entries) reply.entries.push_back(EntryOf(entry));
+      return reply;
+    }
+    COW_ASSIGN_OR_RETURN(control::Entry entry, ExecuteOne(request));
+    // What a command says it did survives a crash from here on.
+    if (request.command != Command::kStat) COW_RETURN_IF_ERROR(volume_.Sync());
+    reply.entries.push_back(std::move(entry));
+    return reply;
+  }
+
   absl::StatusOr<control::Entry> ExecuteOne(const Request& request) {
     const std::string path = Absolute(request.path);
     switch (request.command) {
@@ -140,7 +177,7 @@ class VolumeTarget : public Target {
         return entry;
       }
       case Command::kStat:
-        return StatOf(path, true);
+        return StatOf(path, request.space);
       case Command::kCreateTree:
         COW_RETURN_IF_ERROR(volume_.CreateTree(path).status());
         return StatOf(path, false);
@@ -150,7 +187,9 @@ class VolumeTarget : public Target {
   }
 
   absl::StatusOr<control::Entry> StatOf(const std::string& path, bool space) {
-    COW_ASSIGN_OR_RETURN(const Entry entry, volume_.Stat(path, {.space = space}));
+    COW_ASSIGN_OR_RETURN(const Entry entry, WithSpaceIfCounted(space, [&](bool counted) {
+                           return volume_.Stat(path, {.space = counted});
+                         }));
     return EntryOf(entry);
   }
 
@@ -188,11 +227,35 @@ class VolumeTarget : public Target {
   Volume volume_;
 };
 
+// Whether who has the volume open for writing will soon be done, as `status` names it: a cowctl; or
+// a process that is gone, whose name stands there until the next one has written its own.
+bool HeldBriefly(const absl::Status& status) {
+  constexpr absl::string_view kHolder = "in use by process ";
+  const absl::string_view message = status.message();
+  const size_t at = message.find(kHolder);
+  if (ErrnoOf(status) != EBUSY || at == absl::string_view::npos) return false;
+  const absl::string_view holder = message.substr(at + kHolder.size());
+  const size_t space = std::min(holder.find(' '), holder.size());
+  if (absl::StartsWith(holder.substr(space), " (cowctl)")) return true;
+  pid_t process = 0;
+  return absl::SimpleAtoi(holder.substr(0, space), &process) && process > 0 &&
+         kill(process, 0) != 0 && errno == ESRCH;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bool write) {
-  COW_ASSIGN_OR_RETURN(Volume opened, Volume::Open(volume, {.read_only = !write}));
-  return std::make_unique<VolumeTarget>(volume, std::move(opened));
+  constexpr auto kPatience = std::chrono::seconds(5);
+  constexpr auto kPause = std::chrono::milliseconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    absl::StatusOr<Volume> opened = Volume::Open(volume, {.read_only = !write});
+    if (opened.ok()) return std::make_unique<VolumeTarget>(volume, *std::move(opened));
+    if (!HeldBriefly(opened.status()) || std::chrono::steady_clock::now() > deadline) {
+      return Without("open volume: ", opened.status());
+    }
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 }  // namespace cow::ctl
