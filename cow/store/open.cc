@@ -64,6 +64,14 @@ absl::Status Core::LockForWriting() {
 }
 
 absl::Status Core::InUse() {
+  // Who checks or counts space in a volume that is open for reading shares the lock with its like.
+  COW_ASSIGN_OR_RETURN(const bool shared, file_->TryLock(kWriterLock, os::LockKind::kShared));
+  if (shared) {
+    COW_RETURN_IF_ERROR(file_->Unlock(kWriterLock));
+    return MakeError(absl::StatusCode::kUnavailable, EBUSY,
+                     file_->name() + ": another process checks it or counts its space; wait until "
+                                     "it has ended");
+  }
   std::array<char, kHolderBytes> holder = {};
   COW_RETURN_IF_ERROR(
       file_->Read(OffsetOf(format::kHolderFrame), std::as_writable_bytes(std::span(holder))));
