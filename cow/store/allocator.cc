@@ -308,6 +308,42 @@ void Allocator::ReleaseLogFrame(FrameNumber frame) {
   if (log_frames_.erase(frame) > 0) InsertReady(frame.value(), frame.value() + 1);
 }
 
+absl::StatusOr<Allocator::Correction> Allocator::Correct(
+    const std::function<uint32_t(FrameNumber)>& references) {
+  absl::MutexLock lock(&mu_);
+  // What was found free may not be.
+  ready_.clear();
+  node_run_ = {};
+  ready_total_ = 0;
+  used_ = 0;
+  Correction correction;
+  const uint64_t leaves = (total_ + kCountsPerLeaf - 1) / kCountsPerLeaf;
+  for (uint64_t leaf = 0; leaf < leaves; ++leaf) {
+    // Of a leaf that cannot be read, frames without references may be in use in an older state.
+    const bool lost = !counts_.Leaf(leaf).ok();
+    if (lost) counts_.Reset(leaf);
+    const uint64_t end = std::min(total_, (leaf + 1) * kCountsPerLeaf);
+    for (FrameNumber frame(leaf * kCountsPerLeaf); frame.value() < end; ++frame) {
+      if (format::InZoneHeader(frame) || log_frames_.contains(frame)) continue;
+      const uint32_t wanted = references(frame);
+      COW_ASSIGN_OR_RETURN(const uint32_t count, counts_.Get(frame));
+      if (wanted == 0 && (count > 0 || lost)) correction.unreferenced.push_back(frame);
+      if (count != wanted) ++correction.corrected;
+      const uint32_t held = wanted == 0 && (count > 0 || lost) ? 1 : wanted;
+      if (count != held) COW_RETURN_IF_ERROR(counts_.Set(frame, held));
+      used_ += held > 0 ? 1 : 0;
+    }
+  }
+  // Who waits for the gate has reserved some already.
+  if (reserved_ > 0) COW_RETURN_IF_ERROR(MakeReady(reserved_ + ReserveFrames()));
+  return correction;
+}
+
+uint64_t Allocator::counted_frames() const {
+  absl::MutexLock lock(&mu_);
+  return used_;
+}
+
 absl::Status Allocator::Trim() {
   constexpr uint64_t kShortestPunched = 16;
   absl::MutexLock lock(&mu_);

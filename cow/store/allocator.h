@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -63,6 +64,13 @@ class Allocator {
   absl::Status Release(FrameNumber frame);
   void ReleaseLogFrame(FrameNumber frame);
 
+  struct Correction {
+    uint64_t corrected = 0;                 // counts that were wrong
+    std::vector<FrameNumber> unreferenced;  // of them: held by a count of one until Release
+  };
+  // For a repair: makes each count what `references` says. While nothing is allocated.
+  absl::StatusOr<Correction> Correct(const std::function<uint32_t(FrameNumber)>& references);
+
   // Gives space that is free beyond a reserve back to the host.
   absl::Status Trim();
 
@@ -76,7 +84,8 @@ class Allocator {
 
   uint64_t total_frames() const;
   uint64_t limit_frames() const;  // what the volume can grow to; kMaxFrame where there is no limit
-  uint64_t used_frames() const;
+  uint64_t used_frames() const;   // those of the logs included
+  uint64_t counted_frames() const;  // with a count above zero
   uint64_t available_frames() const;
   // Frames that can still be had for logs without asking the host.
   uint64_t ready_frames() const;

@@ -1,5 +1,4 @@
-// Checking: every checksum, and every count against a full recount; and what only one version
-// holds.
+// Checking: every checksum, and every count against a full recount; and making counts right again.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "cow/base/checksum.h"
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
@@ -27,7 +27,10 @@ constexpr uint64_t kProgressEvery = 4096;
 class Recount {
  public:
   uint32_t Add(FrameNumber frame) { return ++Leaf(frame)[frame.value() % format::kCountsPerLeaf]; }
-  uint32_t Get(FrameNumber frame) { return Leaf(frame)[frame.value() % format::kCountsPerLeaf]; }
+  uint32_t Get(FrameNumber frame) const {
+    auto leaf = leaves_.find(frame.value() / format::kCountsPerLeaf);
+    return leaf == leaves_.end() ? 0 : (*leaf->second)[frame.value() % format::kCountsPerLeaf];
+  }
 
  private:
   CountLeaf& Leaf(FrameNumber frame) {
@@ -46,8 +49,16 @@ class Checker {
   Checker(Core& core, const std::function<void(uint64_t, uint64_t)>& progress)
       : core_(core), progress_(progress), used_(core.allocator_.used_frames()) {}
 
-  absl::StatusOr<CheckResult> Run() {
+  CheckResult Run() {
     CheckSuperblocks();
+    WalkAll();
+    CompareCounts();
+    if (progress_) progress_(result_.frames_checked, result_.frames_checked);
+    return std::move(result_);
+  }
+
+  // Finds every reference that exists.
+  void WalkAll() {
     for (auto [part, table] : {std::pair{Place::Part::kTrees, core_.trees_.get()},
                                std::pair{Place::Part::kCatalog, core_.catalog_.get()},
                                std::pair{Place::Part::kOrphans, core_.orphans_.get()}}) {
@@ -56,15 +67,17 @@ class Checker {
       Walk(RootOf(*table), 0);
     }
     place_ = {};
-    {
-      absl::MutexLock lock(&core_.fold_mu_);
-      for (const FrameLog::Item& item : core_.free_log_.items()) {
-        recount_.Add(item.entry.frame());
-      }
-    }
-    COW_RETURN_IF_ERROR(CompareCounts());
-    if (progress_) progress_(result_.frames_checked, result_.frames_checked);
-    return std::move(result_);
+    absl::MutexLock lock(&core_.fold_mu_);
+    for (const FrameLog::Item& item : core_.free_log_.items()) recount_.Add(item.entry.frame());
+  }
+
+  const Recount& recount() const { return recount_; }
+  // Nodes that could not be read: what they refer to is not in the recount.
+  uint64_t lost_nodes() const { return lost_nodes_; }
+  // What a check says where references that are logged cannot be counted.
+  void ReportUncounted(const absl::Status& status) {
+    Report(absl::StrFormat("references cannot be counted: %s", status.message()));
+    counted_ = false;
   }
 
  private:
@@ -109,25 +122,17 @@ class Checker {
   // Visits what `entry` names, which covers the units from `first` on; what is below it only the
   // first time that it is found.
   void Walk(const Entry& entry, uint64_t first) {
-    if (entry.empty()) return;
-    const bool is_page = !entry.has_children();
-    const std::optional<PageNumber> page =
-        is_page ? std::optional(PageNumber(first)) : std::nullopt;
-    if (format::InZoneHeader(entry.frame()) ||
-        entry.frame().value() >= core_.allocator_.total_frames()) {
-      Report(absl::StrFormat("refers to frame %d, which holds no content", entry.frame().value()),
-             page);
-      return;
+    if (!IsNew(entry, first)) return;
+    if (!entry.has_children()) return CheckPages({&entry, 1}, first);
+    std::array<std::byte, kPageSize> bytes;
+    absl::Status read = core_.file_->Read(OffsetOf(entry.frame()), bytes);
+    if (read.ok() && FrameChecksum(entry.frame(), entry.birth(), bytes) != entry.checksum()) {
+      read = absl::DataLossError(
+          absl::StrFormat("frame %d: checksum does not match", entry.frame().value()));
     }
-    if (recount_.Add(entry.frame()) > 1) return;
-    Count();
-    absl::Status verified = ReadFrame(entry);
-    if (is_page) {
-      if (!verified.ok()) Report(std::string(verified.message()), page);
-      return;
-    }
-    absl::StatusOr<NodePointer> node = verified.ok() ? core_.nodes_.Get(entry) : verified;
+    absl::StatusOr<NodePointer> node = read.ok() ? core_.nodes_.Get(entry) : read;
     if (!node.ok()) {
+      ++lost_nodes_;
       Report(absl::StrFormat("%s; %s below it cannot be reached", node.status().message(),
                              entry.table() ? "the objects" : "the pages"));
       return;
@@ -139,17 +144,39 @@ class Checker {
     }
   }
 
+  // Whether `entry` names something that was not visited yet. Counts the reference.
+  bool IsNew(const Entry& entry, uint64_t first) {
+    if (entry.empty()) return false;
+    if (format::InZoneHeader(entry.frame()) ||
+        entry.frame().value() >= core_.allocator_.total_frames()) {
+      Report(absl::StrFormat("refers to frame %d, which holds no content", entry.frame().value()),
+             entry.has_children() ? std::nullopt : std::optional(PageNumber(first)));
+      return false;
+    }
+    if (recount_.Add(entry.frame()) > 1) return false;
+    Count();
+    return true;
+  }
+
   void WalkChildren(const Entry& entry, const Node& node, uint64_t first) {
+    if (entry.level() == 1 && !entry.table()) return WalkPages(node, first);
     const uint64_t span = Radix::Covers(entry.level() - 1);
-    for (uint64_t i = 0; i < format::kFanout; ++i) {
-      const Entry& child = node.content.entries[i];
-      if (!child.empty() &&
-          (child.level() + 1 != entry.level() || child.table() != entry.table())) {
-        Report(absl::StrFormat("frame %d: an entry of another kind than its node",
-                               entry.frame().value()));
-        continue;
+    for (uint64_t i = 0; i < format::kFanout; ++i) Walk(node.content.entries[i], first + i * span);
+  }
+
+  // Those in consecutive frames are read at once.
+  void WalkPages(const Node& node, uint64_t first) {
+    const std::span<const Entry> pages(node.content.entries);
+    std::array<bool, format::kFanout> fresh;
+    for (uint64_t i = 0; i < pages.size(); ++i) fresh[i] = IsNew(pages[i], first + i);
+    for (uint64_t i = 0; i < pages.size();) {
+      size_t length = fresh[i] ? 1 : 0;
+      while (length > 0 && i + length < pages.size() && fresh[i + length] &&
+             pages[i + length].frame() == pages[i].frame() + length) {
+        ++length;
       }
-      Walk(child, first + i * span);
+      if (length > 0) CheckPages(pages.subspan(i, length), first + i);
+      i += std::max<size_t>(length, 1);
     }
   }
 
@@ -169,43 +196,72 @@ class Checker {
     object = std::nullopt;
   }
 
-  // The frame itself, not what is in memory of it.
-  absl::Status ReadFrame(const Entry& entry) {
-    std::array<std::byte, kPageSize> bytes;
-    COW_RETURN_IF_ERROR(core_.file_->Read(OffsetOf(entry.frame()), bytes));
-    const bool checked = core_.data_checksums_ || entry.has_children();
-    if (checked && FrameChecksum(entry.frame(), entry.birth(), bytes) != entry.checksum()) {
-      return absl::DataLossError(
-          absl::StrFormat("frame %d: checksum does not match", entry.frame().value()));
+  // Reads the frames themselves, whatever is known of them.
+  void CheckPages(std::span<const Entry> run, uint64_t first) {
+    const std::span<std::byte> bytes(buffer_.data(), run.size() * kPageSize);
+    if (core_.file_->Read(OffsetOf(run[0].frame()), bytes).ok()) {
+      for (size_t i = 0; i < run.size(); ++i) {
+        CheckPage(run[i], bytes.subspan(i * kPageSize, kPageSize), first + i);
+      }
+      return;
     }
-    return absl::OkStatus();
+    // One by one, to name the frame that cannot be read.
+    for (size_t i = 0; i < run.size(); ++i) {
+      const std::span<std::byte> page = bytes.first(kPageSize);
+      const absl::Status read = core_.file_->Read(OffsetOf(run[i].frame()), page);
+      if (read.ok()) {
+        CheckPage(run[i], page, first + i);
+      } else {
+        Report(std::string(read.message()), PageNumber(first + i));
+      }
+    }
   }
 
-  absl::Status CompareCounts() {
+  void CheckPage(const Entry& entry, std::span<const std::byte> bytes, uint64_t page) {
+    if (!core_.data_checksums_ ||
+        FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum()) {
+      return;
+    }
+    Report(absl::StrFormat("frame %d: checksum does not match", entry.frame().value()),
+           PageNumber(page));
+  }
+
+  void CompareCounts() {
+    if (!counted_) return;
     const uint64_t total = core_.allocator_.total_frames();
+    uint64_t used = 0;
+    bool readable = true;
     for (FrameNumber frame(0); frame.value() < total; ++frame) {
       if (format::InZoneHeader(frame)) continue;
       absl::StatusOr<uint32_t> count = core_.allocator_.Count(frame);
       if (!count.ok()) {
         Report(std::string(count.status().message()));
+        readable = false;
         // The rest of this leaf is unreadable for the same reason.
         frame = FrameNumber(frame.value() | (format::kCountsPerLeaf - 1));
         continue;
       }
+      used += *count > 0 ? 1 : 0;
       const uint32_t found = recount_.Get(frame);
       if (*count != found) {
         Report(absl::StrFormat("frame %d: the count is %d, and %d references exist", frame.value(),
                                *count, found));
       }
     }
-    return absl::OkStatus();
+    if (readable && used != core_.allocator_.counted_frames()) {
+      Report(absl::StrFormat("%d frames are said to be in use, and %d are",
+                             core_.allocator_.counted_frames(), used));
+    }
   }
 
   Core& core_;
   const std::function<void(uint64_t, uint64_t)>& progress_;
   const uint64_t used_;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(format::kFanout * kPageSize);
   Recount recount_;
   Place place_;  // where the walk is
+  uint64_t lost_nodes_ = 0;
+  bool counted_ = true;
   CheckResult result_;
 };
 
@@ -213,81 +269,68 @@ absl::StatusOr<CheckResult> Store::Check(const std::function<void(uint64_t, uint
   Core& core = *core_;
   const bool writable = !core.read_only_ && core.CheckWritable().ok();
   // What can be folded under the gate is bounded by the space for writing it down.
-  if (writable) COW_RETURN_IF_ERROR(core.Settle());
+  if (writable) core.Settle().IgnoreError();
   const CommitPause pause(core);
   absl::MutexLock gate(&core.gate_);
   if (core.read_only_) COW_RETURN_IF_ERROR(core.LoadForCheck());
   COW_RETURN_IF_ERROR(core.Seal());
   COW_RETURN_IF_ERROR(core.WriteSealed());
+  Checker checker(core, progress);
   // In memory only, where the volume is open for reading.
-  COW_RETURN_IF_ERROR(core.FoldAll());
-  return Checker(core, progress).Run();
-}
-
-namespace {
-
-// Frames below `entry`, itself included, that are reached through counts of one only.
-absl::StatusOr<uint64_t> ExclusiveBelow(Core& core, const Entry& entry) {
-  if (entry.empty()) return 0;
-  COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
-  if (count != 1) return 0;
-  uint64_t frames = 1;
-  if (!entry.has_children()) return frames;
-  COW_ASSIGN_OR_RETURN(std::vector<Entry> children, core.Children(entry));
-  for (const Entry& child : children) {
-    // A tree has no tree in it; so the depth of this is bounded, whatever an image says.
-    if (entry.level() == 0 && child.table()) {
-      return MakeError(absl::StatusCode::kDataLoss, EIO, "a tree within a tree");
-    }
-    COW_ASSIGN_OR_RETURN(uint64_t below, ExclusiveBelow(core, child));
-    frames += below;
+  absl::Status folded = core.FoldAll();
+  if (absl::IsDataLoss(folded)) {
+    checker.ReportUncounted(folded);
+  } else if (!folded.ok()) {
+    return folded;
   }
-  return frames;
+  return checker.Run();
 }
 
-// Whether the leaf of records `unit` is shared with another version of the table.
-absl::StatusOr<bool> IsShared(Core& core, Entry entry, uint64_t unit) {
-  while (!entry.empty()) {
-    COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
-    if (count != 1) return true;
-    if (entry.level() == 0) return false;
-    COW_ASSIGN_OR_RETURN(NodePointer node, core.nodes_.Get(entry));
-    entry = node->content.entries[unit >> (8 * (entry.level() - 1)) & (format::kFanout - 1)];
-  }
-  return false;
-}
-
-}  // namespace
-
-absl::StatusOr<uint64_t> Store::ExclusiveBytes(const Object& object) {
+absl::StatusOr<RepairResult> Store::Repair(
+    const std::function<void(uint64_t, uint64_t)>& progress) {
   Core& core = *core_;
-  if (!core.read_only_) COW_RETURN_IF_ERROR(core.Settle());
+  COW_RETURN_IF_ERROR(core.CheckWritable());
+  const CommitPause pause(core);
   absl::MutexLock gate(&core.gate_);
-  if (core.read_only_) COW_RETURN_IF_ERROR(core.LoadForCheck());
+  // A reader that holds a version may reach frames that nothing else does.
+  COW_ASSIGN_OR_RETURN(const std::vector<Generation> pins,
+                       PinnedByOthers(*core.file_, core.generation()));
+  if (!pins.empty()) {
+    return MakeError(absl::StatusCode::kUnavailable, EBUSY,
+                     core.file_->name() + ": other processes read it; end them before a repair");
+  }
   COW_RETURN_IF_ERROR(core.Seal());
-  COW_RETURN_IF_ERROR(core.FoldAll());
-  Entry root;
-  ObjectNumber number;
-  std::shared_ptr<TableState> table;
+  COW_RETURN_IF_ERROR(core.WriteSealed());
+  // Reads under way may be of what is free already, but for the log that is dropped below.
+  while (core.readers_.Oldest().has_value() && *core.readers_.Oldest() < core.generation()) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  Checker checker(core, progress);
+  checker.WalkAll();
+  RepairResult result;
+  result.lost_nodes = checker.lost_nodes();
+  // With references unknown, a count that looks too high may be right.
+  if (result.lost_nodes > 0) return result;
   {
-    absl::ReaderMutexLock lock(&object.state_->state_mu);
-    root = object.state_->root;
-    number = object.state_->record_number;
-    table = object.state_->table;
+    // What is logged is in the recount already.
+    absl::MutexLock fold_lock(&core.fold_mu_);
+    absl::MutexLock log_lock(&core.log_mu_);
+    core.reaped_.clear();
+    core.count_log_.Clear();
   }
-  Entry table_root;
-  {
-    absl::MutexLock lock(&table->mu);
-    table_root = table->root;
+  const Recount& recount = checker.recount();
+  COW_ASSIGN_OR_RETURN(
+      Allocator::Correction correction,
+      core.allocator_.Correct([&recount](FrameNumber frame) { return recount.Get(frame); }));
+  result.corrected_counts = correction.corrected;
+  result.freed_frames = correction.unreferenced.size();
+  // Two commits, so that no superblock refers to what has no reference; then it is free.
+  for (int i = 0; i < 2; ++i) COW_RETURN_IF_ERROR(core.CommitUnderGate());
+  for (const FrameNumber frame : correction.unreferenced) {
+    COW_RETURN_IF_ERROR(core.allocator_.Release(frame));
   }
-  if (table->owner != nullptr) {
-    // A record of a tree that has snapshots is in them too, until its leaf is copied.
-    COW_ASSIGN_OR_RETURN(bool shared,
-                         IsShared(core, table_root, number.value() / format::kRecordsPerLeaf));
-    if (shared) return 0;
-  }
-  COW_ASSIGN_OR_RETURN(uint64_t frames, ExclusiveBelow(core, root));
-  return frames * kPageSize;
+  COW_RETURN_IF_ERROR(core.CommitUnderGate());
+  return result;
 }
 
 }  // namespace cow::store

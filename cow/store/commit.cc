@@ -142,6 +142,10 @@ absl::Status Core::CommitOnce() {
     absl::MutexLock lock(&gate_);
     plan = PlanCommit();
   }
+  return FinishCommit(plan);
+}
+
+absl::Status Core::FinishCommit(const absl::StatusOr<CommitPlan>& plan) {
   if (!plan.ok()) return Fail(Annotate(plan.status(), "commit"));
   if (absl::Status written = WritePlan(*plan); !written.ok()) {
     return Fail(Annotate(written, "commit"));
@@ -151,6 +155,8 @@ absl::Status Core::CommitOnce() {
   for (FrameNumber frame : plan->consumed) allocator_.ReleaseLogFrame(frame);
   return absl::OkStatus();
 }
+
+absl::Status Core::CommitUnderGate() { return FinishCommit(PlanCommit()); }
 
 absl::Status Core::Commit() {
   absl::MutexLock lock(&commit_mu_);

@@ -93,6 +93,8 @@ class Core {
   // commit.cc
   absl::Status Commit();
   absl::Status CommitOnce();
+  // A commit of what there is, by who holds the gate alone and a CommitPause.
+  absl::Status CommitUnderGate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   absl::Status Settle();
   absl::Status FreeOrphans();
   uint64_t ClosedOrphans();
@@ -173,6 +175,7 @@ class Core {
     std::vector<FrameNumber> consumed;
   };
   absl::StatusOr<CommitPlan> PlanCommit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  absl::Status FinishCommit(const absl::StatusOr<CommitPlan>& plan);
   absl::Status WritePlan(const CommitPlan& plan);
   absl::Status WriteSuperblock(const format::Superblock& superblock);
   absl::StatusOr<format::Superblock> ReadSuperblock();

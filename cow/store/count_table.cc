@@ -35,19 +35,22 @@ absl::Status CountTable::ReadVerified(const Entry& entry, std::span<std::byte> b
                                                   entry.frame().value()));
 }
 
-absl::StatusOr<CountTable::NodeState*> CountTable::GetNode(uint8_t level, uint64_t index) {
+absl::StatusOr<CountTable::NodeState*> CountTable::GetNode(uint8_t level, uint64_t index,
+                                                           bool repair) {
   auto it = nodes_.find({level, index});
   if (it != nodes_.end()) return it->second.get();
   Entry entry;
   if (level == levels_) {
     if (index == 0) entry = root_;
   } else if (level < levels_) {
-    COW_ASSIGN_OR_RETURN(NodeState * parent, GetNode(level + 1, index / format::kFanout));
+    COW_ASSIGN_OR_RETURN(NodeState * parent, GetNode(level + 1, index / format::kFanout, repair));
     entry = parent->entries[index % format::kFanout];
   }
   auto node = std::make_unique<NodeState>();
   if (!entry.empty()) {
-    COW_RETURN_IF_ERROR(ReadVerified(entry, std::as_writable_bytes(std::span(node->entries))));
+    absl::Status read = ReadVerified(entry, std::as_writable_bytes(std::span(node->entries)));
+    if (!read.ok() && !repair) return read;
+    if (!read.ok()) node->entries = {};
   }
   return nodes_.emplace(NodeKey{level, index}, std::move(node)).first->second.get();
 }
@@ -105,6 +108,17 @@ absl::Status CountTable::Set(FrameNumber frame, uint32_t count) {
 absl::StatusOr<const CountLeaf*> CountTable::Leaf(uint64_t leaf) {
   COW_ASSIGN_OR_RETURN(LeafState * state, GetLeaf(leaf, /*create=*/false));
   return state == nullptr ? nullptr : &state->counts;
+}
+
+void CountTable::Reset(uint64_t leaf) {
+  // It cannot fail: the nodes above are there, or made.
+  GetNode(1, leaf / format::kFanout, /*repair=*/true).status().IgnoreError();
+  std::unique_ptr<LeafState>& state = leaves_[leaf];
+  if (state == nullptr) state = std::make_unique<LeafState>();
+  state->counts = {};
+  if (state->dirty) return;
+  state->dirty = true;
+  dirty_leaves_.push_back(leaf);
 }
 
 Entry CountTable::PlanFrame(FrameNumber pair, const Entry& old, uint8_t level,

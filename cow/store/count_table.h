@@ -45,6 +45,9 @@ class CountTable {
   // and none was ever set. Valid until the next call.
   absl::StatusOr<const CountLeaf*> Leaf(uint64_t leaf);
 
+  // Makes a leaf zeroes, for a repair. What of it, or above it, cannot be read counts as empty.
+  void Reset(uint64_t leaf);
+
   // Writes of everything that changed since the last Plan, as of `generation`, and the new root.
   absl::StatusOr<format::Entry> Plan(Generation generation, uint64_t total_frames,
                                      std::vector<PlannedWrite>& writes);
@@ -60,7 +63,7 @@ class CountTable {
   };
   using NodeKey = std::pair<uint8_t, uint64_t>;  // level, index
 
-  absl::StatusOr<NodeState*> GetNode(uint8_t level, uint64_t index);
+  absl::StatusOr<NodeState*> GetNode(uint8_t level, uint64_t index, bool repair = false);
   absl::StatusOr<LeafState*> GetLeaf(uint64_t leaf, bool create);
   absl::Status ReadVerified(const format::Entry& entry, std::span<std::byte> bytes);
   format::Entry PlanFrame(FrameNumber pair, const format::Entry& old, uint8_t level,

@@ -43,6 +43,12 @@ class FrameLog {
     ++first_;
   }
 
+  // Takes all items from the front.
+  void Clear() {
+    first_ += items_.size();
+    items_.clear();
+  }
+
   // Frames that a Plan now would allocate.
   uint64_t FramesToPlan() const;
   // Writes of the items that are not in frames yet, and the root for the superblock.

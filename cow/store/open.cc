@@ -69,8 +69,9 @@ absl::Status Core::InUse() {
   if (shared) {
     COW_RETURN_IF_ERROR(file_->Unlock(kWriterLock));
     return MakeError(absl::StatusCode::kUnavailable, EBUSY,
-                     file_->name() + ": another process checks it or counts its space; wait until "
-                                     "it has ended");
+                     file_->name() +
+                         ": another process checks it or counts its space; wait until "
+                         "it has ended");
   }
   std::array<char, kHolderBytes> holder = {};
   COW_RETURN_IF_ERROR(

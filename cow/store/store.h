@@ -225,6 +225,12 @@ struct CheckResult {
   uint64_t frames_checked = 0;
 };
 
+struct RepairResult {
+  uint64_t corrected_counts = 0;  // that were not the number of references
+  uint64_t freed_frames = 0;      // of them: in use by nothing
+  uint64_t lost_nodes = 0;        // that cannot be read: then no count was touched
+};
+
 class Store {
  public:
   // Makes a volume in `file`, which is empty, and opens it for writing. There are no trees yet.
@@ -302,6 +308,13 @@ class Store {
   // Reads every frame in use and compares checksums, and every count with a full recount. Writers
   // wait. `progress` is called now and then with frames done and in all.
   absl::StatusOr<CheckResult> Check(const std::function<void(uint64_t, uint64_t)>& progress = {});
+
+  // Makes every count the number of references that exist, and frees what has none; a count leaf
+  // that cannot be read is made anew. Nothing is guessed: where a node cannot be read, what it
+  // refers to is not known, and no count is touched (remove the damaged files first). Copies of
+  // the superblock were made good by the open. Kill-safe: it can be begun anew. Memory: 4 bytes for
+  // each frame in use. kUnavailable (EBUSY) while other processes read the volume.
+  absl::StatusOr<RepairResult> Repair(const std::function<void(uint64_t, uint64_t)>& progress = {});
 
   Generation generation() const;
   std::array<uint8_t, 16> uuid() const;

@@ -1,0 +1,80 @@
+// What only one version holds.
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include "cow/store/core.h"
+#include "cow/store/object_state.h"
+#include "cow/store/table_state.h"
+
+namespace cow::store {
+
+using format::Entry;
+
+namespace {
+
+// Frames below `entry`, itself included, that are reached through counts of one only.
+absl::StatusOr<uint64_t> ExclusiveBelow(Core& core, const Entry& entry) {
+  if (entry.empty()) return 0;
+  COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
+  if (count != 1) return 0;
+  uint64_t frames = 1;
+  if (!entry.has_children()) return frames;
+  COW_ASSIGN_OR_RETURN(std::vector<Entry> children, core.Children(entry));
+  for (const Entry& child : children) {
+    // A tree has no tree in it; so the depth of this is bounded, whatever an image says.
+    if (entry.level() == 0 && child.table()) {
+      return MakeError(absl::StatusCode::kDataLoss, EIO, "a tree within a tree");
+    }
+    COW_ASSIGN_OR_RETURN(uint64_t below, ExclusiveBelow(core, child));
+    frames += below;
+  }
+  return frames;
+}
+
+// Whether the leaf of records `unit` is shared with another version of the table.
+absl::StatusOr<bool> IsShared(Core& core, Entry entry, uint64_t unit) {
+  while (!entry.empty()) {
+    COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
+    if (count != 1) return true;
+    if (entry.level() == 0) return false;
+    COW_ASSIGN_OR_RETURN(NodePointer node, core.nodes_.Get(entry));
+    entry = node->content.entries[unit >> (8 * (entry.level() - 1)) & (format::kFanout - 1)];
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<uint64_t> Store::ExclusiveBytes(const Object& object) {
+  Core& core = *core_;
+  if (!core.read_only_) COW_RETURN_IF_ERROR(core.Settle());
+  absl::MutexLock gate(&core.gate_);
+  if (core.read_only_) COW_RETURN_IF_ERROR(core.LoadForCheck());
+  COW_RETURN_IF_ERROR(core.Seal());
+  COW_RETURN_IF_ERROR(core.FoldAll());
+  Entry root;
+  ObjectNumber number;
+  std::shared_ptr<TableState> table;
+  {
+    absl::ReaderMutexLock lock(&object.state_->state_mu);
+    root = object.state_->root;
+    number = object.state_->record_number;
+    table = object.state_->table;
+  }
+  Entry table_root;
+  {
+    absl::MutexLock lock(&table->mu);
+    table_root = table->root;
+  }
+  if (table->owner != nullptr) {
+    // A record of a tree that has snapshots is in them too, until its leaf is copied.
+    COW_ASSIGN_OR_RETURN(bool shared,
+                         IsShared(core, table_root, number.value() / format::kRecordsPerLeaf));
+    if (shared) return 0;
+  }
+  COW_ASSIGN_OR_RETURN(uint64_t frames, ExclusiveBelow(core, root));
+  return frames * kPageSize;
+}
+
+}  // namespace cow::store
