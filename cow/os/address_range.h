@@ -49,7 +49,7 @@ class AddressRange {
   absl::Status Drop(uint64_t at, uint64_t length);
   // Children made by fork(2) do not get the range at all.
   absl::Status KeepFromChildren();
-  // Asks for 4 KiB pages only. A hint.
+  // Asks for 4 KiB pages only, in all that is mapped by now. A hint.
   void AvoidHugePages();
 
  private:

@@ -53,6 +53,7 @@ inline constexpr uint64_t kPageIsSwapped = 1 << 4;
 inline constexpr uint64_t kPageIsPfnZero = 1 << 5;
 
 // Entries read from /proc/PID/pagemap.
+inline constexpr uint64_t kEntryWriteProtected = uint64_t{1} << 57;  // 5.14
 inline constexpr uint64_t kEntryFile = uint64_t{1} << 61;
 inline constexpr uint64_t kEntrySwapped = uint64_t{1} << 62;
 inline constexpr uint64_t kEntryPresent = uint64_t{1} << 63;
