@@ -47,6 +47,14 @@ absl::StatusOr<fs::Node> MakeAt(fs::FileSystem& filesystem, const std::string& p
   return filesystem.Make(place.first, place.second, New(type));
 }
 
+// The name of the file is visible by now: what others wrote to it stays, and so does its size once
+// they have mapped it (EBUSY).
+absl::Status GrowNew(const FileState& file, uint64_t size) {
+  if (size == 0) return absl::OkStatus();
+  return file.head->ChangeAlone(
+      [&] { return file.handle->size() < size ? file.handle->Truncate(size) : absl::OkStatus(); });
+}
+
 // The clone of `source`, which has been sealed, at `path`.
 absl::StatusOr<fs::Node> CloneTo(fs::FileSystem& filesystem, const fs::NodeId& source,
                                  const std::string& path) {
@@ -82,12 +90,10 @@ absl::StatusOr<File> Volume::CreateFile(std::string_view path, uint64_t size) {
     COW_ASSIGN_OR_RETURN(const fs::Node node,
                          MakeAt(state_->filesystem(), at, fs::FileType::kRegular));
     COW_ASSIGN_OR_RETURN(File file, FileState::Open(state_, node.id, at));
-    if (size > 0) {
-      absl::Status sized = FileState::Of(file).handle->Truncate(size);
-      if (!sized.ok()) {
-        Remove(at).IgnoreError();
-        return sized;
-      }
+    if (absl::Status grown = GrowNew(FileState::Of(file), size); !grown.ok()) {
+      // Unless somebody has mapped it already.
+      if (ErrnoOf(grown) != EBUSY) Remove(at).IgnoreError();
+      return grown;
     }
     return file;
   });
@@ -202,6 +208,8 @@ absl::StatusOr<File> Volume::Clone(const File& source, std::string_view path) {
     COW_RETURN_IF_ERROR(SameVolume(*state_, *file.volume));
     COW_RETURN_IF_ERROR(state_->CheckWritable());
     COW_RETURN_IF_ERROR(file.Seal());
+    absl::ReaderMutexLock same_file(&state_->mapping_mu());
+    COW_RETURN_IF_ERROR(file.CheckNumber());
     COW_ASSIGN_OR_RETURN(const fs::Node node, CloneTo(state_->filesystem(), file.handle->id(), at));
     return FileState::Open(state_, node.id, at);
   });

@@ -84,7 +84,9 @@ class File {
   // Keeps the file as it is now under a name. A write mapping is sealed first; so the snapshot
   // holds everything that was written or stored before the call. The rest costs the same for any
   // size and any number of snapshots. kAlreadyExists (EEXIST) when it has a snapshot of that name;
-  // kInvalidArgument (EINVAL) for a name that is none: 1 to 255 bytes without '/' and '@'.
+  // kInvalidArgument (EINVAL) for a name that is none: 1 to 255 bytes without '/' and '@'; kNotFound
+  // (ENOENT, ESTALE) when the file was removed, also where a rollback brought another state of it
+  // back.
   absl::StatusOr<Snapshot> TakeSnapshot(std::string_view name);
 
   // kNotFound (ENOENT) when it has none of that name.
