@@ -79,7 +79,12 @@ absl::Status File::Truncate(uint64_t size) {
 }
 
 absl::Status File::Punch(uint64_t offset, uint64_t length) {
-  return core::ChangeFile(*state_, "punch", [&] { return state_->handle->Punch(offset, length); });
+  return core::ChangeFile(*state_, "punch", [&] {
+    // Whole pages go, the last one too.
+    const uint64_t end = PagesFor(state_->handle->size()) << kPageShift;
+    if (length == 0 || offset >= end) return absl::OkStatus();
+    return state_->handle->Punch(offset, std::min(length, end - offset));
+  });
 }
 
 absl::StatusOr<Mapping> File::Map(Access access) {

@@ -154,13 +154,15 @@ absl::Status Volume::Remove(std::string_view path) {
 absl::Status Volume::Rename(std::string_view from, std::string_view to) {
   return AtPath("rename", from, [&](const std::string& source) -> absl::Status {
     COW_RETURN_IF_ERROR(state_->CheckWritable());
-    COW_ASSIGN_OR_RETURN(const std::string target, Normal(to));
     fs::FileSystem& filesystem = state_->filesystem();
     COW_ASSIGN_OR_RETURN(const auto old_place, filesystem.ResolveParent(source));
-    COW_ASSIGN_OR_RETURN(const auto new_place, filesystem.ResolveParent(target));
-    return Annotate(
-        filesystem.Rename(old_place.first, old_place.second, new_place.first, new_place.second),
-        absl::StrCat("to ", target));
+    const auto rename = [&]() -> absl::Status {
+      COW_ASSIGN_OR_RETURN(const std::string target, Normal(to));
+      COW_ASSIGN_OR_RETURN(const auto new_place, filesystem.ResolveParent(target));
+      return filesystem.Rename(old_place.first, old_place.second, new_place.first,
+                               new_place.second);
+    };
+    return Annotate(rename(), absl::StrCat("to ", absl::string_view(to.data(), to.size())));
   });
 }
 
@@ -195,7 +197,10 @@ absl::StatusOr<File> Volume::Clone(const Snapshot& source, std::string_view path
     const SnapshotState& snapshot = SnapshotState::Of(source);
     COW_RETURN_IF_ERROR(SameVolume(*state_, *snapshot.volume));
     COW_RETURN_IF_ERROR(state_->CheckWritable());
-    COW_RETURN_IF_ERROR(snapshot.CheckIsOfFile("clone (use CloneTree)"));
+    if (snapshot.info.of_tree) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, EISDIR,
+                       "the snapshot is of a tree; use CloneTree");
+    }
     COW_ASSIGN_OR_RETURN(const fs::Node node,
                          CloneTo(state_->filesystem(), snapshot.info.node, at));
     return FileState::Open(state_, node.id, at);

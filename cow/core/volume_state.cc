@@ -61,6 +61,10 @@ absl::StatusOr<std::unique_ptr<fs::FileSystem>> OpenOrCreate(const std::string& 
 
 absl::StatusOr<std::shared_ptr<VolumeState>> VolumeState::Open(std::string_view path,
                                                                const OpenOptions& options) {
+  if (path.find('\0') != std::string_view::npos) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     "open volume: a path has no zero bytes");
+  }
   auto filesystem = OpenOrCreate(std::string(path), options);
   if (!filesystem.ok()) return Annotate(filesystem.status(), "open volume");
   return std::make_shared<VolumeState>(std::move(*filesystem), options.read_only);

@@ -71,7 +71,8 @@ class File {
   // Sets the size. What is cut off is freed; what is added is a hole and reads as zero.
   absl::Status Truncate(uint64_t size);
 
-  // Makes [offset, offset + length) read as zero and frees the whole pages in it. The size stays.
+  // Makes [offset, offset + length) read as zero and frees the whole pages in it. The size stays,
+  // and what of the range lies beyond it does not count; length 0 changes nothing.
   absl::Status Punch(uint64_t offset, uint64_t length);
 
   // The file as memory. kWrite: the file itself, see cow/mapping.h. kRead and kScratch: the file as
