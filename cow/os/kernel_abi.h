@@ -8,6 +8,9 @@
 
 namespace cow::os::abi {
 
+// madvise(2), kernel 5.18: as MADV_DONTNEED, also of locked memory.
+inline constexpr int kMadviseDontNeedLocked = 24;
+
 // userfaultfd(2), kernel 5.11: faults of system calls are refused and no privilege is needed.
 inline constexpr int kUserModeOnly = 1;
 

@@ -34,6 +34,8 @@
 // - Memory that a write made private stays private until the mapping is destroyed.
 // - I/O that the kernel does later into a mapping (in-flight direct reads, io_uring) must be
 //   finished before a seal; buffers registered with io_uring escape tracking: unsupported.
+// - In a process that locks its memory (mlockall with MCL_FUTURE) a mapping is not locked. mlock(2)
+//   works; of a mapping that can be written it makes private copies of all pages it locks.
 // - The caller must not unmap, remap, or advise away (MADV_DONTNEED) any part.
 #pragma once
 

@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/huge_pages.h"
+#include "tests/support/locked_memory.h"
 #include "tests/support/seed.h"
 #include "tests/vm/fake_volume.h"
 #include "tests/vm/seal_fixture.h"
@@ -245,6 +246,18 @@ TEST_P(SealTest, HugePagesOfTheVolumePublishNothingThatWasNotWritten) {
     if (sink_->head[page] == frame) continue;
     ASSERT_TRUE(volume_->file().Write(OffsetOf(frame), PageOfBytes(1 << 20)).ok());
   }
+  ExpectEquals(sink_->head);
+}
+
+TEST_P(SealTest, AProcessThatLocksItsMemoryPublishesNoMore) {
+  {
+    const test::LockedMemory locked;
+    if (!locked.may()) GTEST_SKIP() << "may not lock memory";
+    mapping_ = Map();
+  }
+  EXPECT_THAT(Seal(), IsEmpty());
+  for (const uint64_t page : {3, 1000}) Write(page);
+  EXPECT_THAT(Seal(), ElementsAre(3, 1000));
   ExpectEquals(sink_->head);
 }
 
