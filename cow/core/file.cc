@@ -1,5 +1,10 @@
 #include "cow/file.h"
 
+#include <algorithm>
+#include <cerrno>
+
+#include "cow/base/status.h"
+#include "cow/base/types.h"
 #include "cow/core/handles.h"
 #include "cow/core/mapping_state.h"
 
@@ -10,13 +15,21 @@ FileState::FileState(std::shared_ptr<VolumeState> state, fs::FileHandle file, st
       path(std::move(at)),
       handle(std::make_shared<fs::FileHandle>(std::move(file))),
       read_only(volume->read_only() || handle->id().in_snapshot()),
-      head(read_only ? nullptr : volume->HeadOf(handle->id())) {}
+      head(read_only ? nullptr : volume->HeadOf(handle)) {}
 
 absl::StatusOr<File> FileState::Open(std::shared_ptr<VolumeState> volume, const fs::NodeId& id,
                                      std::string path) {
   absl::StatusOr<fs::FileHandle> handle = volume->filesystem().OpenFile(id);
   if (!handle.ok()) return handle.status();
   return File(std::make_shared<FileState>(std::move(volume), std::move(*handle), std::move(path)));
+}
+
+absl::Status FileState::CheckNumber() const {
+  const absl::StatusOr<fs::FileHandle> named = volume->filesystem().OpenFile(handle->id());
+  if (!named.ok()) return named.status();
+  if (&named->object() == &handle->object()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kNotFound, ESTALE,
+                   "the file was removed, and a rollback of its tree brought another back");
 }
 
 namespace {
@@ -66,7 +79,12 @@ absl::Status File::Truncate(uint64_t size) {
 }
 
 absl::Status File::Punch(uint64_t offset, uint64_t length) {
-  return core::ChangeFile(*state_, "punch", [&] { return state_->handle->Punch(offset, length); });
+  return core::ChangeFile(*state_, "punch", [&] {
+    // Whole pages go, the last one too.
+    const uint64_t end = PagesFor(state_->handle->size()) << kPageShift;
+    if (length == 0 || offset >= end) return absl::OkStatus();
+    return state_->handle->Punch(offset, std::min(length, end - offset));
+  });
 }
 
 absl::StatusOr<Mapping> File::Map(Access access) {

@@ -37,6 +37,10 @@ class FileState {
 
   // Seals the write mapping, where there is one.
   absl::Status Seal() const { return head == nullptr ? absl::OkStatus() : head->Seal(); }
+
+  // What is done to the number of the file is done to this file. kNotFound (ESTALE) where the
+  // number stands for another one now. Good while mapping_mu is held.
+  absl::Status CheckNumber() const;
 };
 
 class TreeState {
@@ -51,6 +55,7 @@ class TreeState {
 
   bool read_only() const { return volume->read_only() || root.in_snapshot(); }
   absl::Status Seal() const { return read_only() ? absl::OkStatus() : volume->SealTree(root.tree); }
+  absl::Status CheckNumber() const { return absl::OkStatus(); }  // those of trees are used once
 
   const std::shared_ptr<VolumeState> volume;
   const fs::NodeId root;
@@ -98,6 +103,8 @@ absl::StatusOr<Snapshot> TakeSnapshot(const State& handle, const fs::NodeId& id,
   const auto take = [&]() -> absl::StatusOr<Snapshot> {
     COW_RETURN_IF_ERROR(handle.volume->CheckWritable());
     COW_RETURN_IF_ERROR(handle.Seal());
+    absl::ReaderMutexLock same_file(&handle.volume->mapping_mu());
+    COW_RETURN_IF_ERROR(handle.CheckNumber());
     COW_ASSIGN_OR_RETURN(fs::SnapshotInfo info, handle.volume->filesystem().TakeSnapshot(id, name));
     return SnapshotState::Open(handle.volume, std::move(info), handle.path);
   };

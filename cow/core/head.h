@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -20,11 +21,22 @@ class MappingState;
 
 class Head {
  public:
+  // `file` keeps the object that this is the head of, and with it what it is found by.
+  explicit Head(std::shared_ptr<fs::FileHandle> file) : file_(std::move(file)) {}
+
   // Runs `change`, which changes the file, unless the file is mapped for writing:
   // kFailedPrecondition (EBUSY). No write mapping begins meanwhile; other changes may.
   template <typename Change>
   auto ChangeUnmapped(Change change) -> decltype(change()) {
     absl::ReaderMutexLock lock(&mu_);
+    if (mapped_) return MappedError();
+    return change();
+  }
+
+  // As ChangeUnmapped, and nobody else changes the file meanwhile.
+  template <typename Change>
+  auto ChangeAlone(Change change) -> decltype(change()) {
+    absl::MutexLock lock(&mu_);
     if (mapped_) return MappedError();
     return change();
   }
@@ -53,6 +65,8 @@ class Head {
 
  private:
   static absl::Status MappedError();
+
+  const std::shared_ptr<fs::FileHandle> file_;
 
   mutable absl::Mutex mu_;
   // From when the mapping is made until it is sealed and unmapped.

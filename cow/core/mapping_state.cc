@@ -141,6 +141,7 @@ Mapping::Mapping(std::shared_ptr<core::MappingState> state, std::span<std::byte>
 Mapping::Mapping(Mapping&& other) noexcept = default;
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  if (this == &other) return *this;
   std::swap(state_, other.state_);
   std::swap(bytes_, other.bytes_);
   std::swap(access_, other.access_);

@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <chrono>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "cow/core/volume_state.h"
@@ -29,6 +30,13 @@ std::string_view Advice(int error) {
   }
 }
 
+// The public interface has one code for everything that is not the kind of thing it should be.
+absl::StatusCode CodeOf(const absl::Status& status) {
+  const int error = ErrnoOf(status);
+  const bool kind = error == ENOTDIR || error == EISDIR;
+  return kind ? absl::StatusCode::kFailedPrecondition : status.code();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> Normal(std::string_view path) {
@@ -49,9 +57,11 @@ absl::StatusOr<std::string> Normal(std::string_view path) {
 absl::Status Explain(const absl::Status& status, std::string_view operation,
                      std::string_view path) {
   if (status.ok()) return status;
-  const std::string_view advice = Advice(ErrnoOf(status));
-  absl::Status explained(status.code(), absl::StrCat(View(operation), " ", View(path), ": ",
-                                                     status.message(), View(advice)));
+  std::string_view advice = Advice(ErrnoOf(status));
+  // One operation of another says it already.
+  if (absl::StrContains(status.message(), View(advice))) advice = "";
+  absl::Status explained(CodeOf(status), absl::StrCat(View(operation), " ", View(path), ": ",
+                                                      status.message(), View(advice)));
   return WithErrno(std::move(explained), ErrnoOf(status));
 }
 

@@ -47,6 +47,14 @@ absl::StatusOr<fs::Node> MakeAt(fs::FileSystem& filesystem, const std::string& p
   return filesystem.Make(place.first, place.second, New(type));
 }
 
+// The name of the file is visible by now: what others wrote to it stays, and so does its size once
+// they have mapped it (EBUSY).
+absl::Status GrowNew(const FileState& file, uint64_t size) {
+  if (size == 0) return absl::OkStatus();
+  return file.head->ChangeAlone(
+      [&] { return file.handle->size() < size ? file.handle->Truncate(size) : absl::OkStatus(); });
+}
+
 // The clone of `source`, which has been sealed, at `path`.
 absl::StatusOr<fs::Node> CloneTo(fs::FileSystem& filesystem, const fs::NodeId& source,
                                  const std::string& path) {
@@ -82,12 +90,10 @@ absl::StatusOr<File> Volume::CreateFile(std::string_view path, uint64_t size) {
     COW_ASSIGN_OR_RETURN(const fs::Node node,
                          MakeAt(state_->filesystem(), at, fs::FileType::kRegular));
     COW_ASSIGN_OR_RETURN(File file, FileState::Open(state_, node.id, at));
-    if (size > 0) {
-      absl::Status sized = FileState::Of(file).handle->Truncate(size);
-      if (!sized.ok()) {
-        Remove(at).IgnoreError();
-        return sized;
-      }
+    if (absl::Status grown = GrowNew(FileState::Of(file), size); !grown.ok()) {
+      // Unless somebody has mapped it already.
+      if (ErrnoOf(grown) != EBUSY) Remove(at).IgnoreError();
+      return grown;
     }
     return file;
   });
@@ -148,13 +154,15 @@ absl::Status Volume::Remove(std::string_view path) {
 absl::Status Volume::Rename(std::string_view from, std::string_view to) {
   return AtPath("rename", from, [&](const std::string& source) -> absl::Status {
     COW_RETURN_IF_ERROR(state_->CheckWritable());
-    COW_ASSIGN_OR_RETURN(const std::string target, Normal(to));
     fs::FileSystem& filesystem = state_->filesystem();
     COW_ASSIGN_OR_RETURN(const auto old_place, filesystem.ResolveParent(source));
-    COW_ASSIGN_OR_RETURN(const auto new_place, filesystem.ResolveParent(target));
-    return Annotate(
-        filesystem.Rename(old_place.first, old_place.second, new_place.first, new_place.second),
-        absl::StrCat("to ", target));
+    const auto rename = [&]() -> absl::Status {
+      COW_ASSIGN_OR_RETURN(const std::string target, Normal(to));
+      COW_ASSIGN_OR_RETURN(const auto new_place, filesystem.ResolveParent(target));
+      return filesystem.Rename(old_place.first, old_place.second, new_place.first,
+                               new_place.second);
+    };
+    return Annotate(rename(), absl::StrCat("to ", absl::string_view(to.data(), to.size())));
   });
 }
 
@@ -189,7 +197,10 @@ absl::StatusOr<File> Volume::Clone(const Snapshot& source, std::string_view path
     const SnapshotState& snapshot = SnapshotState::Of(source);
     COW_RETURN_IF_ERROR(SameVolume(*state_, *snapshot.volume));
     COW_RETURN_IF_ERROR(state_->CheckWritable());
-    COW_RETURN_IF_ERROR(snapshot.CheckIsOfFile("clone (use CloneTree)"));
+    if (snapshot.info.of_tree) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, EISDIR,
+                       "the snapshot is of a tree; use CloneTree");
+    }
     COW_ASSIGN_OR_RETURN(const fs::Node node,
                          CloneTo(state_->filesystem(), snapshot.info.node, at));
     return FileState::Open(state_, node.id, at);
@@ -202,6 +213,8 @@ absl::StatusOr<File> Volume::Clone(const File& source, std::string_view path) {
     COW_RETURN_IF_ERROR(SameVolume(*state_, *file.volume));
     COW_RETURN_IF_ERROR(state_->CheckWritable());
     COW_RETURN_IF_ERROR(file.Seal());
+    absl::ReaderMutexLock same_file(&state_->mapping_mu());
+    COW_RETURN_IF_ERROR(file.CheckNumber());
     COW_ASSIGN_OR_RETURN(const fs::Node node, CloneTo(state_->filesystem(), file.handle->id(), at));
     return FileState::Open(state_, node.id, at);
   });

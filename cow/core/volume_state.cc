@@ -61,6 +61,10 @@ absl::StatusOr<std::unique_ptr<fs::FileSystem>> OpenOrCreate(const std::string& 
 
 absl::StatusOr<std::shared_ptr<VolumeState>> VolumeState::Open(std::string_view path,
                                                                const OpenOptions& options) {
+  if (path.find('\0') != std::string_view::npos) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     "open volume: a path has no zero bytes");
+  }
   auto filesystem = OpenOrCreate(std::string(path), options);
   if (!filesystem.ok()) return Annotate(filesystem.status(), "open volume");
   return std::make_shared<VolumeState>(std::move(*filesystem), options.read_only);
@@ -80,16 +84,17 @@ absl::Status VolumeState::CheckWritable() const {
                    "the volume was opened for reading; open it without read_only");
 }
 
-std::shared_ptr<Head> VolumeState::HeadOf(const fs::NodeId& id) {
+std::shared_ptr<Head> VolumeState::HeadOf(std::shared_ptr<fs::FileHandle> file) {
   absl::MutexLock lock(&heads_mu_);
-  std::weak_ptr<Head>& known = heads_[id];
-  std::shared_ptr<Head> head = known.lock();
+  KnownHead& known = heads_[&file->object()];
+  std::shared_ptr<Head> head = known.head.lock();
   if (head == nullptr) {
-    head = std::make_shared<Head>();
-    known = head;
+    known.tree = file->id().tree;
+    head = std::make_shared<Head>(std::move(file));
+    known.head = head;
     // Forgets those that are gone when they are half of all: amortised O(1).
     if (heads_.size() > 64 && heads_.size() == heads_.capacity() - heads_.capacity() / 8) {
-      absl::erase_if(heads_, [](const auto& item) { return item.second.expired(); });
+      absl::erase_if(heads_, [](const auto& item) { return item.second.head.expired(); });
     }
   }
   return head;
@@ -98,9 +103,10 @@ std::shared_ptr<Head> VolumeState::HeadOf(const fs::NodeId& id) {
 std::vector<std::shared_ptr<Head>> VolumeState::Heads(bool all, uint64_t tree) {
   std::vector<std::shared_ptr<Head>> heads;
   absl::MutexLock lock(&heads_mu_);
-  for (const auto& [id, weak] : heads_) {
-    if (!all && id.tree != tree) continue;
-    if (std::shared_ptr<Head> head = weak.lock(); head != nullptr) heads.push_back(std::move(head));
+  for (const auto& [object, known] : heads_) {
+    if (!all && known.tree != tree) continue;
+    if (std::shared_ptr<Head> head = known.head.lock(); head != nullptr)
+      heads.push_back(std::move(head));
   }
   return heads;
 }
@@ -119,7 +125,12 @@ absl::Status VolumeState::SealTree(uint64_t tree) {
 
 absl::StatusOr<fs::SnapshotInfo> VolumeState::RollBack(const fs::SnapshotInfo& snapshot) {
   const auto roll_back = [&] { return filesystem_->RollBack(snapshot.number); };
-  if (!snapshot.of_tree) return HeadOf(snapshot.owner)->ChangeUnmapped(roll_back);
+  if (!snapshot.of_tree) {
+    absl::ReaderMutexLock same_file(&mapping_mu_);
+    absl::StatusOr<fs::FileHandle> owner = filesystem_->OpenFile(snapshot.owner);
+    if (!owner.ok()) return roll_back();  // which says what is wrong
+    return HeadOf(std::make_shared<fs::FileHandle>(std::move(*owner)))->ChangeUnmapped(roll_back);
+  }
   absl::MutexLock no_mapping(&mapping_mu_);
   for (const std::shared_ptr<Head>& head : Heads(/*all=*/false, snapshot.owner.tree)) {
     if (!head->mapped()) continue;

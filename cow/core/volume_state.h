@@ -34,8 +34,10 @@ class VolumeState {
   // kFailedPrecondition (EROFS) where the volume was opened for reading.
   absl::Status CheckWritable() const;
 
-  // What the handles of one file share. The same as long as one of them is alive.
-  std::shared_ptr<Head> HeadOf(const fs::NodeId& id);
+  // What the handles of one file share. The same as long as one of them is alive. By the object
+  // behind them, not by its number: a rollback can give the number of a removed file, which lives
+  // on in its handles, to another one.
+  std::shared_ptr<Head> HeadOf(std::shared_ptr<fs::FileHandle> file);
 
   // Seals the write mappings of all files, or of those in one tree; the first error, after all.
   absl::Status SealAll();
@@ -44,7 +46,8 @@ class VolumeState {
   // As fs::FileSystem::RollBack; refused while what it changes is mapped for writing.
   absl::StatusOr<fs::SnapshotInfo> RollBack(const fs::SnapshotInfo& snapshot);
 
-  // Held (shared) while a write mapping is made; so that none begins during the rollback of a tree.
+  // Held (shared) while a write mapping is made, so that none begins during the rollback of a tree;
+  // and from where a file was found to be the one that its number stands for until that is used.
   absl::Mutex& mapping_mu() ABSL_LOCK_RETURNED(mapping_mu_) { return mapping_mu_; }
 
   // What `head` is now, as a version that nobody else can find: it is gone with its last holder, or
@@ -52,6 +55,11 @@ class VolumeState {
   absl::StatusOr<std::shared_ptr<store::Object>> Freeze(const store::Object& head);
 
  private:
+  struct KnownHead {
+    uint64_t tree = 0;
+    std::weak_ptr<Head> head;
+  };
+
   std::vector<std::shared_ptr<Head>> Heads(bool all, uint64_t tree);
 
   const std::unique_ptr<fs::FileSystem> filesystem_;
@@ -59,7 +67,7 @@ class VolumeState {
 
   absl::Mutex mapping_mu_;
   absl::Mutex heads_mu_;
-  absl::flat_hash_map<fs::NodeId, std::weak_ptr<Head>> heads_ ABSL_GUARDED_BY(heads_mu_);
+  absl::flat_hash_map<const store::Object*, KnownHead> heads_ ABSL_GUARDED_BY(heads_mu_);
 };
 
 // "/a/b" of "a//b/": from the root, without a slash at the end. kInvalidArgument (EINVAL) for "."

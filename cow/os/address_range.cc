@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "cow/base/status.h"
 #include "cow/os/descriptor.h"
+#include "cow/os/kernel_abi.h"
 
 namespace cow::os {
 namespace {
@@ -22,11 +23,23 @@ int Bits(Protection protection) {
   return protection == Protection::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
 }
 
+// Whether the kernel keeps this memory, of which nothing is in use yet, locked (mlock, mlockall).
+bool IsLocked(void* start, uint64_t size) {
+  return madvise(start, size, MADV_DONTNEED) != 0 && errno == EINVAL;
+}
+
+// Makes a map that allows no access a map of this protection which is not locked: locking one that
+// can be written fills it with copies of the file's pages.
+bool OpenUnlocked(void* start, uint64_t size, Protection protection) {
+  return munlock(start, size) == 0 && mprotect(start, size, Bits(protection)) == 0;
+}
+
 }  // namespace
 
 AddressRange::AddressRange(AddressRange&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
+      locks_(other.locks_),
       owner_(other.owner_) {}
 
 AddressRange& AddressRange::operator=(AddressRange&& other) noexcept {
@@ -34,6 +47,7 @@ AddressRange& AddressRange::operator=(AddressRange&& other) noexcept {
     Release();
     data_ = std::exchange(other.data_, nullptr);
     size_ = std::exchange(other.size_, 0);
+    locks_ = other.locks_;
     owner_ = other.owner_;
   }
   return *this;
@@ -52,8 +66,13 @@ absl::StatusOr<AddressRange> AddressRange::Reserve(uint64_t size, uint64_t align
   };
   if (size == 0) return error(EINVAL);
   if (size > std::numeric_limits<uint64_t>::max() / 2 - alignment) return error(ENOMEM);
-  void* start = mmap(nullptr, size + alignment, Bits(protection),
+  void* start = mmap(nullptr, size + alignment, PROT_NONE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED && errno == EAGAIN) {
+    return MakeError(absl::StatusCode::kResourceExhausted, ENOMEM,
+                     absl::StrCat("the process locks its memory (mlockall), and may not lock ",
+                                  size, " bytes (RLIMIT_MEMLOCK)"));
+  }
   if (start == MAP_FAILED) return error(errno);
   // Gives back what is too much before and after the aligned part.
   auto* const begin = static_cast<std::byte*>(start);
@@ -63,14 +82,19 @@ absl::StatusOr<AddressRange> AddressRange::Reserve(uint64_t size, uint64_t align
       (before < alignment && munmap(begin + before + size, alignment - before) != 0)) {
     return error(errno);
   }
+  range.locks_ = IsLocked(range.data_, size);
+  if (!OpenUnlocked(range.data_, size, protection)) return error(errno);
   return range;
 }
 
 absl::Status AddressRange::MapFile(uint64_t at, uint64_t length, int descriptor,
                                    uint64_t file_offset, Protection protection) {
-  void* mapped = mmap(data_ + at, length, Bits(protection), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-                      descriptor, static_cast<off_t>(file_offset));
-  if (mapped != MAP_FAILED) return absl::OkStatus();
+  void* mapped =
+      mmap(data_ + at, length, locks_ ? PROT_NONE : Bits(protection),
+           MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, descriptor, static_cast<off_t>(file_offset));
+  if (mapped != MAP_FAILED && (!locks_ || OpenUnlocked(mapped, length, protection))) {
+    return absl::OkStatus();
+  }
   return ErrnoStatus(errno, absl::StrCat("mapping ", length, " bytes at ", file_offset));
 }
 
@@ -106,6 +130,10 @@ absl::Status AddressRange::PopulateForReading(uint64_t at, uint64_t length) {
 
 absl::Status AddressRange::Drop(uint64_t at, uint64_t length) {
   if (madvise(data_ + at, length, MADV_DONTNEED) == 0) return absl::OkStatus();
+  // Locked meanwhile.
+  if (errno == EINVAL && madvise(data_ + at, length, abi::kMadviseDontNeedLocked) == 0) {
+    return absl::OkStatus();
+  }
   return ErrnoStatus(errno, absl::StrCat("dropping ", length, " bytes of a mapping"));
 }
 

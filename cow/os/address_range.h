@@ -17,6 +17,8 @@ enum class Protection { kRead, kReadWrite };
 // Owner of a run of addresses; unmaps all of it when destroyed. Starts as anonymous memory that
 // reads as zero and costs nothing until it is written (it is not accounted, so that ranges larger
 // than memory can be reserved; vm.overcommit_memory=2 accounts for writable ones all the same).
+// In a process that locks what it maps (mlockall with MCL_FUTURE) it is not locked: that would fill
+// all of it at once. Who wants a part locked calls mlock(2) on it.
 // Offsets are relative to data() and multiples of the page size, as are lengths.
 // Not synchronised: one thread at a time, except for what threads do to the memory.
 class AddressRange {
@@ -28,7 +30,7 @@ class AddressRange {
   ~AddressRange();
 
   // `size` bytes at an address that is a multiple of `alignment` (a power of two). ENOMEM when
-  // there is no such room.
+  // there is no such room, or it is more than a process that locks its memory may lock.
   static absl::StatusOr<AddressRange> Reserve(uint64_t size, uint64_t alignment, Protection);
 
   std::byte* data() const { return data_; }
@@ -45,11 +47,12 @@ class AddressRange {
   // Enters into the page tables what is there, as a read of each page would; better than one fault
   // a page. Does nothing where the kernel cannot. EFAULT when the file behind it cannot be read.
   absl::Status PopulateForReading(uint64_t at, uint64_t length);
-  // Drops what was written: maps of a file read as the file again, the rest as zero.
+  // Drops what was written: maps of a file read as the file again, the rest as zero. EINVAL for
+  // locked memory before 5.18.
   absl::Status Drop(uint64_t at, uint64_t length);
   // Children made by fork(2) do not get the range at all.
   absl::Status KeepFromChildren();
-  // Asks for 4 KiB pages only. A hint.
+  // Asks for 4 KiB pages only, in all that is mapped by now. A hint.
   void AvoidHugePages();
 
  private:
@@ -58,6 +61,7 @@ class AddressRange {
 
   std::byte* data_ = nullptr;
   uint64_t size_ = 0;
+  bool locks_ = false;  // the process locks what it maps
   // The process that mapped it: in a child the addresses belong to somebody else.
   pid_t owner_ = 0;
 };

@@ -54,7 +54,9 @@ bool AsyncTrackingWorks() {
   static_cast<void>(memory[7 * kPageSize]);
   MemoryRuns first;
   MemoryRuns second;
-  if (!pagemap->TakeWritten(bytes, first).ok() || !pagemap->TakeWritten(bytes, second).ok()) {
+  MemoryRuns zeros;
+  if (!pagemap->TakeWritten(bytes, first, zeros).ok() ||
+      !pagemap->TakeWritten(bytes, second, zeros).ok()) {
     return false;
   }
   return second.empty() && first.size() == 2 && first[0].data() == bytes.data() + kPageSize &&

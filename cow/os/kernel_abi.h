@@ -8,6 +8,9 @@
 
 namespace cow::os::abi {
 
+// madvise(2), kernel 5.18: as MADV_DONTNEED, also of locked memory.
+inline constexpr int kMadviseDontNeedLocked = 24;
+
 // userfaultfd(2), kernel 5.11: faults of system calls are refused and no privilege is needed.
 inline constexpr int kUserModeOnly = 1;
 
@@ -53,6 +56,7 @@ inline constexpr uint64_t kPageIsSwapped = 1 << 4;
 inline constexpr uint64_t kPageIsPfnZero = 1 << 5;
 
 // Entries read from /proc/PID/pagemap.
+inline constexpr uint64_t kEntryWriteProtected = uint64_t{1} << 57;  // 5.14
 inline constexpr uint64_t kEntryFile = uint64_t{1} << 61;
 inline constexpr uint64_t kEntrySwapped = uint64_t{1} << 62;
 inline constexpr uint64_t kEntryPresent = uint64_t{1} << 63;

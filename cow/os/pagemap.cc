@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,7 +59,8 @@ absl::Status Pagemap::Protect(std::span<std::byte> range) const {
   return absl::OkStatus();
 }
 
-absl::Status Pagemap::TakeWritten(std::span<std::byte> range, MemoryRuns& written) const {
+absl::Status Pagemap::TakeWritten(std::span<std::byte> range, MemoryRuns& written,
+                                  MemoryRuns& zeros) const {
   constexpr size_t kRegions = 1024;
   std::vector<abi::PageRegion> regions(kRegions);
   abi::ScanArgument argument = ScanOf(range);
@@ -66,7 +68,8 @@ absl::Status Pagemap::TakeWritten(std::span<std::byte> range, MemoryRuns& writte
   argument.vec_len = kRegions;
   // A mask of "written" alone would take a faster path in the kernel, on which unpopulated pages
   // that were never protected count as written. Asking for populated ones keeps holes out, so that
-  // they need neither protection nor page tables beforehand; it costs 0.25 ns a page more.
+  // they need neither protection nor page tables beforehand; it costs 0.25 ns a page more. Asking
+  // whether a page is one of a file would cost 45 ns, a look at the kernel's record of each page.
   argument.category_mask = abi::kPageIsWritten;
   argument.category_anyof_mask = abi::kPageIsPresent | abi::kPageIsSwapped;
   argument.return_mask = abi::kPageIsWritten | abi::kPageIsPfnZero;
@@ -74,35 +77,61 @@ absl::Status Pagemap::TakeWritten(std::span<std::byte> range, MemoryRuns& writte
     const int count = ioctl(descriptor_.get(), abi::kPagemapScan, &argument);
     if (count < 0) return ErrnoStatus(errno, "scanning for written pages");
     for (int i = 0; i < count; ++i) {
-      // The shared page of zeros is mapped where a hole was only read.
-      if ((regions[i].categories & abi::kPageIsPfnZero) != 0) continue;
-      Append(written, {reinterpret_cast<std::byte*>(regions[i].start),
-                       static_cast<size_t>(regions[i].end - regions[i].start)});
+      const bool zero = (regions[i].categories & abi::kPageIsPfnZero) != 0;
+      Append(zero ? zeros : written, {reinterpret_cast<std::byte*>(regions[i].start),
+                                      static_cast<size_t>(regions[i].end - regions[i].start)});
     }
     COW_RETURN_IF_ERROR(Continue(argument));
   }
   return absl::OkStatus();
 }
 
-absl::Status Pagemap::FindPrivate(std::span<std::byte> range, MemoryRuns& found) const {
-  constexpr size_t kEntries = 8192;
-  std::vector<uint64_t> entries(kEntries);
-  while (!range.empty()) {
-    const size_t wanted = std::min<size_t>(kEntries, range.size() / kPageSize);
-    const uint64_t first = reinterpret_cast<uint64_t>(range.data()) / kPageSize;
-    const ssize_t n = pread(descriptor_.get(), entries.data(), wanted * sizeof(uint64_t),
+absl::StatusOr<size_t> Pagemap::ReadEntries(const std::byte* page,
+                                            std::span<uint64_t> entries) const {
+  const uint64_t first = reinterpret_cast<uint64_t>(page) / kPageSize;
+  for (;;) {
+    const ssize_t n = pread(descriptor_.get(), entries.data(), entries.size_bytes(),
                             static_cast<off_t>(first * sizeof(uint64_t)));
     if (n < 0 && errno == EINTR) continue;
     if (n < static_cast<ssize_t>(sizeof(uint64_t))) {
       return ErrnoStatus(n < 0 ? errno : EIO, "/proc/self/pagemap: read");
     }
-    const size_t count = static_cast<size_t>(n) / sizeof(uint64_t);
+    return static_cast<size_t>(n) / sizeof(uint64_t);
+  }
+}
+
+absl::StatusOr<uint64_t> Pagemap::ReadInAndLook(std::byte* page) const {
+  constexpr int kTries = 1000;  // each time it may be pushed out again
+  for (int i = 0; i < kTries; ++i) {
+    if (madvise(page, kPageSize, MADV_POPULATE_READ) != 0 && errno != EINTR && errno != EAGAIN) {
+      return ErrnoStatus(errno, "reading in a page of a mapping");
+    }
+    uint64_t entry = 0;
+    COW_RETURN_IF_ERROR(ReadEntries(page, std::span(&entry, 1)).status());
+    if ((entry & abi::kEntrySwapped) == 0) return entry;
+  }
+  return ErrnoStatus(EAGAIN, "a page of a mapping does not stay in memory");
+}
+
+absl::Status Pagemap::FindPrivate(std::span<std::byte> range, MemoryRuns& found) const {
+  constexpr size_t kEntries = 8192;
+  constexpr uint64_t kProtectedAndAway = abi::kEntrySwapped | abi::kEntryWriteProtected;
+  std::vector<uint64_t> entries(std::min<size_t>(kEntries, range.size() / kPageSize));
+  while (!range.empty()) {
+    const size_t wanted = std::min<size_t>(entries.size(), range.size() / kPageSize);
+    COW_ASSIGN_OR_RETURN(const size_t count,
+                         ReadEntries(range.data(), std::span(entries).first(wanted)));
     for (size_t i = 0; i < count; ++i) {
-      // A page under migration reads as swapped; one of a file says so there too.
-      const bool populated = (entries[i] & (abi::kEntryPresent | abi::kEntrySwapped)) != 0;
-      if (populated && (entries[i] & abi::kEntryFile) == 0) {
-        Append(found, range.subspan(i * kPageSize, kPageSize));
+      const std::span<std::byte> page = range.subspan(i * kPageSize, kPageSize);
+      uint64_t entry = entries[i];
+      // Either swapped out, or a page of the file that is not populated and protected all the same:
+      // the kernel's marker for that looks like swap.
+      if ((entry & kProtectedAndAway) == kProtectedAndAway) {
+        COW_ASSIGN_OR_RETURN(entry, ReadInAndLook(page.data()));
       }
+      // A page under migration reads as swapped; one of a file says so there too.
+      const bool populated = (entry & (abi::kEntryPresent | abi::kEntrySwapped)) != 0;
+      if (populated && (entry & abi::kEntryFile) == 0) Append(found, page);
     }
     range = range.subspan(count * kPageSize);
   }

@@ -26,19 +26,30 @@ class Pagemap {
   // EPERM for a range that is not registered.
   absl::Status Protect(std::span<std::byte> range) const;
 
-  // Appends the pages of a registered range that were written since they were last protected, or
-  // that were written and never protected, and protects them, page by page in one step: a write is
-  // in this answer or in the next one. Unpopulated pages and pages only read are not in it. A page
-  // that was under migration when it was taken can be named once more: its protection gets lost.
-  // On an error, what was appended was protected.
-  absl::Status TakeWritten(std::span<std::byte> range, MemoryRuns& written) const;
+  // Appends to `written` the pages of a registered range that were written since they were last
+  // protected, or that were written and never protected, and protects them, page by page in one
+  // step: a write is in this answer or in the next one. Unpopulated pages and pages only read are
+  // not in it, but where the kernel lost their protection, they are: a page that was under
+  // migration when it was taken, and pages of a file that were mapped by a huge page that was split
+  // (so ask FindPrivate about a page of a file that was never found written before).
+  //
+  // Where the shared page of zeros is mapped, the page is appended to `zeros` instead. It is there
+  // where a hole was read, and where the kernel put it in place of a written page full of zeros
+  // (merging equal pages, splitting a huge page).
+  //
+  // After an error, pages may have been protected that were not appended.
+  absl::Status TakeWritten(std::span<std::byte> range, MemoryRuns& written,
+                           MemoryRuns& zeros) const;
 
-  // Appends the pages of a range of private maps that are not, or are not known to be, pages of a
-  // file: every page that was ever written is among them, swapped out and migrating ones too, and
-  // so are anonymous pages that were only read.
+  // Appends the pages of a range of private maps that are not pages of a file: every page that was
+  // ever written, swapped out and migrating ones too, and anonymous pages that were only read or
+  // protected. EFAULT when the file cannot be read.
   absl::Status FindPrivate(std::span<std::byte> range, MemoryRuns& found) const;
 
  private:
+  absl::StatusOr<size_t> ReadEntries(const std::byte* page, std::span<uint64_t> entries) const;
+  absl::StatusOr<uint64_t> ReadInAndLook(std::byte* page) const;
+
   explicit Pagemap(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
   Descriptor descriptor_;
 };

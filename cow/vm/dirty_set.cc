@@ -11,6 +11,7 @@
 #include "cow/os/pagemap.h"
 #include "cow/os/userfaultfd.h"
 #include "cow/vm/layout.h"
+#include "cow/vm/page_set.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -25,22 +26,64 @@ PageRun RunOf(std::span<const std::byte> run, std::span<std::byte> memory) {
 // Asynchronous write-protect: the kernel keeps the set.
 class KernelDirtySet final : public DirtySet {
  public:
-  KernelDirtySet(std::span<std::byte> memory, os::Userfaultfd uffd, os::Pagemap pagemap)
-      : memory_(memory), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {}
+  KernelDirtySet(std::span<std::byte> memory, os::Userfaultfd uffd, os::Pagemap pagemap,
+                 std::span<const Extent> bound, std::span<const Extent> copied)
+      : memory_(memory), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {
+    for (const Extent& extent : bound) of_volume_.Add(extent.page, extent.count);
+    for (const auto extents : {bound, copied}) {
+      for (const Extent& extent : extents) data_.Add(extent.page, extent.count);
+    }
+  }
 
   absl::Status Take(std::vector<PageRun>& taken) override {
     os::MemoryRuns written;
-    const absl::Status status = pagemap_.TakeWritten(memory_, written);
-    for (const auto& run : written) taken.push_back(RunOf(run, memory_));
+    os::MemoryRuns zeros;
+    absl::Status status = pagemap_.TakeWritten(memory_, written, zeros);
+    for (const auto& run : written) status.Update(TakeRun(run, taken));
+    for (const auto& run : zeros) TakeZeros(RunOf(run, memory_), taken);
+    // What was protected and not named is among all that is private.
+    if (incomplete_ && status.ok()) status = TakePrivate(memory_, taken);
+    incomplete_ = !status.ok();
     return status;
   }
 
-  void Published(PageNumber, std::span<const std::byte>) override {}
+  void Published(PageNumber page, std::span<const std::byte> bytes) override {
+    data_.Add(page, bytes.size() >> kPageShift);
+  }
 
  private:
+  // A page that is still the volume's lost its protection, but was not written. It must not be
+  // published: its frame would be used again while it is mapped here.
+  absl::Status TakeRun(std::span<std::byte> run, std::vector<PageRun>& taken) {
+    const PageRun pages = RunOf(run, memory_);
+    if (of_volume_.ContainsAny(pages.page, pages.count)) return TakePrivate(run, taken);
+    taken.push_back(pages);
+    return absl::OkStatus();
+  }
+
+  absl::Status TakePrivate(std::span<std::byte> memory, std::vector<PageRun>& taken) {
+    os::MemoryRuns found;
+    COW_RETURN_IF_ERROR(pagemap_.FindPrivate(memory, found));
+    for (const auto& run : found) {
+      taken.push_back(RunOf(run, memory_));
+      of_volume_.Remove(taken.back().page, taken.back().count);
+    }
+    return absl::OkStatus();
+  }
+
+  // Zeros were written where data was; elsewhere a hole was read.
+  void TakeZeros(const PageRun& run, std::vector<PageRun>& taken) {
+    for (PageNumber page = run.page; page < run.page + run.count; ++page) {
+      if (data_.ContainsAny(page, 1)) taken.push_back({page, 1});
+    }
+  }
+
   const std::span<std::byte> memory_;
   const os::Userfaultfd uffd_;  // the protection lasts as long as it
   const os::Pagemap pagemap_;
+  PageSet of_volume_;        // bound pages that nobody found private; a private page stays that
+  PageSet data_;             // pages that are not holes, in the version or by what was published
+  bool incomplete_ = false;  // the last Take failed
 };
 
 // Comparing each private page with what it should hold.
@@ -133,7 +176,8 @@ absl::StatusOr<std::unique_ptr<DirtySet>> TrackByKernel(std::span<std::byte> mem
           pagemap.Protect(memory.subspan(OffsetOf(run.page), run.count << kPageShift)));
     }
   }
-  return std::make_unique<KernelDirtySet>(memory, std::move(uffd), std::move(pagemap));
+  return std::make_unique<KernelDirtySet>(memory, std::move(uffd), std::move(pagemap), bound,
+                                          copied);
 }
 
 absl::StatusOr<std::unique_ptr<DirtySet>> TrackByComparing(std::span<std::byte> memory,

@@ -31,8 +31,8 @@ class DirtySet {
  public:
   virtual ~DirtySet() = default;
 
-  // Appends the pages written since they were last taken, in order. On an error, what was appended
-  // was taken.
+  // Appends the pages written since they were last taken, in any order. On an error, what was
+  // appended was taken.
   virtual absl::Status Take(std::vector<PageRun>& taken) = 0;
 
   // Pages from `page` on were published with `bytes` (whole pages).

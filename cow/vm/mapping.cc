@@ -139,19 +139,20 @@ absl::Status Mapping::Bind(const Options& options) {
   const bool populate =
       access_ == Access::kWrite && tracking_ == Tracking::kKernel && os::UsableFeatures().populate;
   for (const Extent& extent : layout.bound) {
-    const uint64_t at = OffsetOf(extent.page);
-    const uint64_t length = extent.count << kPageShift;
+    COW_RETURN_IF_ERROR(range_.MapFile(OffsetOf(extent.page), extent.count << kPageShift,
+                                       descriptor, OffsetOf(extent.frame), ProtectionOf(access_)));
+  }
+  // A huge page is dirty as a whole, and one of the volume file loses its protection as a whole. It
+  // must be said once the extents are bound and before they are populated.
+  if (access_ == Access::kWrite) range_.AvoidHugePages();
+  for (const Extent& extent : layout.bound) {
+    if (!populate) break;
     COW_RETURN_IF_ERROR(
-        range_.MapFile(at, length, descriptor, OffsetOf(extent.frame), ProtectionOf(access_)));
-    if (populate) COW_RETURN_IF_ERROR(range_.PopulateForReading(at, length));
+        range_.PopulateForReading(OffsetOf(extent.page), extent.count << kPageShift));
   }
   COW_RETURN_IF_ERROR(CopyIn(layout.copied));
   COW_RETURN_IF_ERROR(range_.KeepFromChildren());
-  if (access_ == Access::kWrite) {
-    // A huge page is dirty as a whole.
-    range_.AvoidHugePages();
-    return TrackWrites(std::move(layout.bound), layout.copied);
-  }
+  if (access_ == Access::kWrite) return TrackWrites(std::move(layout.bound), layout.copied);
   copied_ = std::move(layout.copied);
   return absl::OkStatus();
 }

@@ -35,10 +35,11 @@ struct Entry {
   Kind kind = Kind::kFile;
   bool removed = false;  // the head is gone; the snapshot stays until it is destroyed
   uint64_t size = 0;     // of a file, in bytes; 0 for all others
-  std::chrono::system_clock::time_point created;  // when the snapshot was taken, the head was made;
-                                                  // the epoch (1970) where that is not known
-  uint64_t snapshots = 0;                         // how many a head has
-  std::optional<SpaceUse> space;                  // only where it was asked for
+  // When the snapshot was taken or the head was made; the epoch (1970) where that is not known. A
+  // cloned file was made when it was cloned; a cloned tree, and all in it, when its source was.
+  std::chrono::system_clock::time_point created;
+  uint64_t snapshots = 0;         // how many a head has
+  std::optional<SpaceUse> space;  // only where it was asked for
 };
 
 }  // namespace cow

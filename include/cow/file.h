@@ -71,7 +71,8 @@ class File {
   // Sets the size. What is cut off is freed; what is added is a hole and reads as zero.
   absl::Status Truncate(uint64_t size);
 
-  // Makes [offset, offset + length) read as zero and frees the whole pages in it. The size stays.
+  // Makes [offset, offset + length) read as zero and frees the whole pages in it. The size stays,
+  // and what of the range lies beyond it does not count; length 0 changes nothing.
   absl::Status Punch(uint64_t offset, uint64_t length);
 
   // The file as memory. kWrite: the file itself, see cow/mapping.h. kRead and kScratch: the file as
@@ -84,7 +85,9 @@ class File {
   // Keeps the file as it is now under a name. A write mapping is sealed first; so the snapshot
   // holds everything that was written or stored before the call. The rest costs the same for any
   // size and any number of snapshots. kAlreadyExists (EEXIST) when it has a snapshot of that name;
-  // kInvalidArgument (EINVAL) for a name that is none: 1 to 255 bytes without '/' and '@'.
+  // kInvalidArgument (EINVAL) for a name that is none: 1 to 255 bytes without '/' and '@'; kNotFound
+  // (ENOENT, ESTALE) when the file was removed, also where a rollback brought another state of it
+  // back.
   absl::StatusOr<Snapshot> TakeSnapshot(std::string_view name);
 
   // kNotFound (ENOENT) when it has none of that name.

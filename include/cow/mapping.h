@@ -34,6 +34,8 @@
 // - A mapping has the size its version had; it does not grow. Size 0 cannot be mapped.
 // - I/O that the kernel does later into a mapping (direct reads in flight, io_uring) must be
 //   finished before a seal; buffers registered with io_uring escape tracking and are not supported.
+// - mlockall(2) with MCL_FUTURE does not lock mappings made later; mlock(2) locks any part. Locking
+//   a mapping that can be written copies every page of that part, and the next seal publishes them.
 // - A child made by fork(2) does not have the addresses. Do not munmap, mremap or madvise them.
 #pragma once
 

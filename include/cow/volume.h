@@ -13,11 +13,12 @@
 // Link with `find_package(cow)` and cow::cow, or `pkg-config cow`. The same volume can be mounted
 // with cowfs and driven with cowctl while no process has it open for writing.
 //
-// Paths begin at the root of the volume: "/a/b". The last '@' of a component splits a snapshot from
-// what it is of: "/state@before", "/data@monday/table"; snapshots of the root are under
-// "/.snapshots/NAME". An entry that really has that name comes first; then snapshots of the file or
-// tree that has the name now; then those of files that had it here and were removed, newest first.
-// Symbolic links are not followed.
+// Paths begin at the root of the volume: "/a/b"; a slash that is missing in front is added, and "."
+// and ".." are refused. The last '@' of a component splits a snapshot from what it is of:
+// "/state@before", "/data@monday/table"; snapshots of the root are under "/.snapshots/NAME". An
+// entry that really has that name comes first; then snapshots of the file or tree that has the name
+// now; then those of files that had it here and were removed, newest first. Symbolic links are not
+// followed.
 //
 // Errors are values: nothing throws, and no bad argument, bad file, full or failing disk ends the
 // process. Messages name the operation, the path, the cause, and what can be done. The codes, with
@@ -30,6 +31,10 @@
 //   kDataLoss (EIO): the disk does not give back what was written. Everything else stays readable.
 // After a write or flush of the volume itself failed it is read-only until it is opened again, and
 // Sync keeps failing with that first error: nothing that was not synced can be trusted to be there.
+//
+// Opening a volume switches Abseil's detection of deadlocks off for the whole process
+// (absl::SetMutexDeadlockDetectionMode): where Abseil is built with it, as in Debian, it would cost
+// as much as what the locks protect.
 #pragma once
 
 #include <array>

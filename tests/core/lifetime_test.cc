@@ -102,5 +102,16 @@ TEST_P(LifetimeTest, AssigningAHandleLetsGoOfTheOldOne) {
   EXPECT_EQ(Volume::Open(path).status(), absl::OkStatus()) << "closed with its last handle";
 }
 
+TEST_P(LifetimeTest, AssigningAMappingToItselfKeepsIt) {
+  Volume volume = Volume::InMemory().value();
+  File file = MakeFile(volume, "/a", "text");
+  Mapping live = file.Map(Access::kWrite).value();
+  Mapping& same = live;
+  live = std::move(same);
+  Store(live, 0, "T");
+  EXPECT_EQ(live.Seal(), absl::OkStatus());
+  EXPECT_EQ(TextOf(file), "Text");
+}
+
 }  // namespace
 }  // namespace cow

@@ -48,12 +48,32 @@ TEST_F(MessageTest, SayWhatCanBeDone) {
   ASSERT_EQ(volume_.CreateDirectory("/d"), absl::OkStatus());
   EXPECT_THAT(MessageOf(volume_.OpenTree("/d")), HasSubstr("CreateTree"));
   EXPECT_THAT(MessageOf(volume_.CloneTree(snapshot, "/x")), HasSubstr("use Clone"));
+  Tree tree = volume_.CreateTree("/t").value();
+  EXPECT_THAT(MessageOf(volume_.Clone(tree.TakeSnapshot("s").value(), "/x")),
+              AllOf(StartsWith("clone to /x: the snapshot is of a tree"), HasSubstr("CloneTree")));
   const Mapping live = file.Map(Access::kWrite).value();
   EXPECT_THAT(MessageOf(file.Write(0, AsBytes("x"))),
               AllOf(StartsWith("write /a: "), HasSubstr("mapped for writing"),
                     HasSubstr("destroy the mapping")));
   EXPECT_THAT(MessageOf(volume_.CreateFile("/b")->Write(0, Bytes(32 * kMiB))),
               AllOf(StartsWith("write /b: "), HasSubstr("destroy snapshots")));
+}
+
+TEST_F(MessageTest, SayItOnce) {
+  File file = volume_.CreateFile("/a", 32 * kMiB).value();
+  const Mapping live = file.Map(Access::kWrite).value();
+  std::ranges::fill(live.bytes(), std::byte{1});
+  const std::string message = MessageOf(file.TakeSnapshot("s"));
+  const size_t advice = message.find("destroy snapshots");
+  ASSERT_NE(advice, std::string::npos) << message;
+  EXPECT_EQ(message.find("destroy snapshots", advice + 1), std::string::npos) << message;
+}
+
+TEST_F(MessageTest, OfARenameNameTheTarget) {
+  MakeFile(volume_, "/a", "text");
+  EXPECT_THAT(MessageOf(volume_.Rename("/a", "/x/b")), StartsWith("rename /a: to /x/b: "));
+  EXPECT_THAT(MessageOf(volume_.Rename("/a", "/./b")), StartsWith("rename /a: to /./b: "));
+  EXPECT_THAT(MessageOf(volume_.Rename("/x/a", "/b")), StartsWith("rename /x/a: no such file"));
 }
 
 }  // namespace

@@ -271,6 +271,45 @@ TEST_P(SnapshotTest, TreesAreClonedAndRolledBackWhole) {
   ExpectSound(volume_);
 }
 
+// A file that was removed, and whose number a rollback of its tree gave back to what it was before.
+TEST_P(SnapshotTest, ARemovedFileIsNotTakenForTheOneThatCameBack) {
+  Tree tree = volume_.CreateTree("/t").value();
+  File removed = MakeFile(volume_, "/t/a", "old");
+  const Snapshot snapshot = tree.TakeSnapshot("s").value();
+  ASSERT_EQ(volume_.Remove("/t/a"), absl::OkStatus());
+  ASSERT_EQ(volume_.RollBack(snapshot).status(), absl::OkStatus());
+  File back = volume_.OpenFile("/t/a").value();
+  ASSERT_EQ(removed.Write(0, AsBytes("own")), absl::OkStatus());
+  EXPECT_EQ(TextOf(back), "old");
+
+  EXPECT_EQ(ErrnoIn(removed.TakeSnapshot("x")), ESTALE);
+  EXPECT_EQ(ErrnoIn(volume_.Clone(removed, "/x")), ESTALE);
+  EXPECT_EQ(ErrnoIn(volume_.Stat("/x")), ENOENT);
+  {
+    const Mapping live = removed.Map(Access::kWrite).value();
+    Store(live, 0, "OWN");
+    EXPECT_EQ(back.Write(0, AsBytes("O")), absl::OkStatus()) << "that is another file";
+    const Mapping other = back.Map(Access::kWrite).value();
+    Store(other, 1, "L");
+    EXPECT_EQ(TextOf(back.TakeSnapshot("x").value()), "OLd");
+    EXPECT_EQ(ErrnoIn(removed.Write(0, AsBytes("x"))), EBUSY);
+  }
+  EXPECT_EQ(TextOf(removed), "OWN");
+  EXPECT_EQ(TextOf(volume_.Clone(back, "/x").value()), "OLd");
+  ExpectSound(volume_);
+}
+
+TEST_P(SnapshotTest, ClonedFilesAreNewAndClonedTreesAsOldAsTheirSource) {
+  Tree tree = volume_.CreateTree("/t").value();
+  File file = MakeFile(volume_, "/t/a", "text");
+  const Entry a = volume_.Stat("/t/a").value();
+  ASSERT_EQ(volume_.Clone(file, "/t/b").status(), absl::OkStatus());
+  ASSERT_EQ(volume_.CloneTree(tree, "/u").status(), absl::OkStatus());
+  EXPECT_GT(volume_.Stat("/t/b")->created, a.created);
+  EXPECT_EQ(volume_.Stat("/u")->created, volume_.Stat("/t")->created);
+  EXPECT_EQ(volume_.Stat("/u/a")->created, a.created);
+}
+
 TEST_P(SnapshotTest, OfTheWholeVolumeAreInItsRoot) {
   MakeFile(volume_, "/a", "1");
   Tree root = volume_.OpenTree("/").value();

@@ -1,5 +1,6 @@
 // Many threads on one volume.
 #include <atomic>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -111,6 +112,34 @@ TEST_P(ConcurrentTest, OneOfManyGetsTheWriteMapping) {
   Bytes count(4);
   ASSERT_EQ(file.Read(0, count).value(), 4);
   EXPECT_EQ(*reinterpret_cast<const int*>(count.data()), total) << "no store was lost on the way";
+}
+
+// The name of a new file is visible before it has its size.
+TEST_P(ConcurrentTest, ANewFileGetsItsSizeWithoutHarmToWhoOpenedItFirst) {
+  constexpr int kRounds = 200;
+  const std::string text(16 * kPage, 'x');
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string path = absl::StrCat("/", round);
+    std::atomic<bool> ready = false;
+    std::optional<File> other;
+    std::optional<Mapping> live;
+    std::thread quicker([&] {
+      ready = true;
+      absl::StatusOr<File> file = volume_.OpenFile(path);
+      while (!file.ok()) file = volume_.OpenFile(path);
+      other = std::move(*file);
+      ASSERT_EQ(other->Write(0, AsBytes(text)), absl::OkStatus());
+      live = other->Map(Access::kWrite).value();
+    });
+    while (!ready) continue;
+    const absl::StatusOr<File> made = volume_.CreateFile(path, kPage);
+    quicker.join();
+    EXPECT_TRUE(made.ok() || ErrnoIn(made) == EBUSY) << made.status();
+    ASSERT_EQ(volume_.Stat(path)->size, live->size()) << "the size of a mapped file stays";
+    ASSERT_TRUE(Same(TextOf(*other), text)) << "what was written stays";
+    live.reset();
+    ASSERT_EQ(volume_.Remove(path), absl::OkStatus());
+  }
 }
 
 TEST_P(ConcurrentTest, SyncsAndTreeSnapshotsSealWhatOthersUnmap) {

@@ -61,6 +61,14 @@ TEST_F(OpenTest, AnEmptyFileBecomesAVolume) {
   EXPECT_EQ(Volume::Open(path_, {.create = true}).status(), absl::OkStatus());
 }
 
+TEST_F(OpenTest, APathHasNoZeroByte) {
+  const absl::Status status =
+      Volume::Open(path_ + std::string("\0x", 2), {.create = true}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_EQ(ErrnoOf(status), EINVAL);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
 TEST_F(OpenTest, MakingAVolumeForReadingIsAMistake) {
   EXPECT_EQ(ErrnoIn(Volume::Open(path_, {.create = true, .read_only = true})), EINVAL);
 }
@@ -254,6 +262,23 @@ TEST_P(VolumeTest, ErrorsOfNamesAreThoseOfPosix) {
   EXPECT_EQ(ErrnoIn(volume_.List("/d/a")), ENOTDIR);
   EXPECT_EQ(ErrnoIn(volume_.Stat("/x")), ENOENT);
   EXPECT_EQ(ErrnoIn(volume_.CreateFile("/")), EBUSY);
+  for (const absl::Status& status :
+       {volume_.List("/d/a").status(), volume_.CreateFile("/d/a/b").status(),
+        volume_.OpenTree("/d/a").status(), volume_.OpenFile("/d").status(),
+        volume_.Rename("/d/a", "/d"), volume_.Remove("/d")}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  }
+}
+
+TEST_P(VolumeTest, PunchingGoesNoFurtherThanTheFile) {
+  File file = MakeFile(volume_, "/a", std::string(kMiB + 5, 'x'));
+  EXPECT_EQ(file.Punch(0, 0), absl::OkStatus());
+  EXPECT_EQ(file.Punch(UINT64_MAX, 1), absl::OkStatus());
+  EXPECT_EQ(file.Punch(kMiB + 5, UINT64_MAX), absl::OkStatus());
+  EXPECT_TRUE(Same(TextOf(file), std::string(kMiB + 5, 'x')));
+  EXPECT_EQ(file.Punch(5, UINT64_MAX), absl::OkStatus());
+  EXPECT_TRUE(Same(TextOf(file), "xxxxx" + std::string(kMiB, '\0')));
+  EXPECT_LT(volume_.Stat("/a", {.space = true})->space->referenced_bytes, kMiB / 2);
 }
 
 TEST_P(VolumeTest, FilesAreRenamedOverOthersAndRemoved) {

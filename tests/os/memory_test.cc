@@ -21,6 +21,7 @@
 #include "cow/os/userfaultfd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/huge_pages.h"
 
 namespace cow::os {
 namespace {
@@ -169,14 +170,18 @@ class WriteProtectTest : public ::testing::Test {
 
   std::vector<uint64_t> TakeWritten() {
     MemoryRuns runs;
-    EXPECT_TRUE(pagemap_->TakeWritten(All(range_), runs).ok());
+    zeros_.clear();
+    EXPECT_TRUE(pagemap_->TakeWritten(All(range_), runs, zeros_).ok());
     return Pages(range_, runs);
   }
+  // Of the last TakeWritten.
+  std::vector<uint64_t> Zeros() { return Pages(range_, zeros_); }
 
   std::unique_ptr<File> file_;
   std::optional<Userfaultfd> uffd_;
   std::optional<Pagemap> pagemap_;
   AddressRange range_;
+  MemoryRuns zeros_;
 };
 
 TEST_F(WriteProtectTest, FindsExactlyWhatWasWrittenInAProtectedRange) {
@@ -206,6 +211,7 @@ TEST_F(WriteProtectTest, HolesNeedNoProtectionBeforehand) {
   Look(range_, 9);
   Page(range_, 10) = std::byte{1};
   EXPECT_THAT(TakeWritten(), ElementsAre(10)) << "page 9 was only read";
+  EXPECT_THAT(Zeros(), ElementsAre(9));
   Page(range_, 9) = std::byte{1};
   Page(range_, 11) = std::byte{1};
   EXPECT_THAT(TakeWritten(), ElementsAre(9, 11));
@@ -228,10 +234,32 @@ TEST_F(WriteProtectTest, PagesDroppedFromTheCacheStayProtected) {
   EXPECT_THAT(TakeWritten(), ElementsAre(2));
 }
 
+TEST_F(WriteProtectTest, NeighboursOfAStoreInAHugePageOfTheFileAreToldApart) {
+  constexpr uint64_t kPages = 1024;
+  file_ = NumberedPages(kPages);
+  if (!test::MakeHugePages(file_->descriptor(), kPages * kPageSize)) GTEST_SKIP() << "none made";
+  range_ = AddressRange::Reserve(kPages * kPageSize, 2 * kMiB, Protection::kReadWrite).value();
+  ASSERT_TRUE(
+      range_.MapFile(0, range_.size(), file_->descriptor(), 0, Protection::kReadWrite).ok());
+  ASSERT_TRUE(uffd_->Register(All(range_)).ok());
+  ASSERT_TRUE(range_.PopulateForReading(0, range_.size()).ok());
+  ASSERT_TRUE(pagemap_->Protect(All(range_)).ok());
+  // The store splits the map of a huge page, and the protection of the rest of it is gone.
+  Page(range_, 700) = std::byte{99};
+  for (uint64_t page = 0; page < kPages; ++page) Look(range_, page);
+  MemoryRuns written;
+  ASSERT_TRUE(pagemap_->TakeWritten(All(range_), written, written).ok());
+  MemoryRuns found;
+  for (const auto run : written) ASSERT_TRUE(pagemap_->FindPrivate(run, found).ok());
+  EXPECT_THAT(Pages(range_, found), ElementsAre(700));
+  Page(range_, 701) = std::byte{99};
+  EXPECT_THAT(TakeWritten(), ElementsAre(701)) << "taken pages are protected, written or not";
+}
+
 TEST_F(WriteProtectTest, ARangeThatIsNotRegisteredIsAnError) {
   auto other = AddressRange::Reserve(kPageSize, kPageSize, Protection::kReadWrite).value();
   MemoryRuns runs;
-  EXPECT_EQ(ErrnoOf(pagemap_->TakeWritten(All(other), runs)), EPERM);
+  EXPECT_EQ(ErrnoOf(pagemap_->TakeWritten(All(other), runs, runs)), EPERM);
   EXPECT_EQ(ErrnoOf(pagemap_->Protect(All(other))), EPERM);
 }
 
@@ -244,12 +272,9 @@ TEST_F(WriteProtectTest, FindsMoreRunsThanOneCallReports) {
     Page(range, page) = std::byte{1};
     expected.push_back(page);
   }
-  MemoryRuns runs;
-  ASSERT_TRUE(pagemap_->TakeWritten(All(range), runs).ok());
-  EXPECT_EQ(Pages(range, runs), expected);
-  runs.clear();
-  ASSERT_TRUE(pagemap_->TakeWritten(All(range), runs).ok());
-  EXPECT_THAT(runs, IsEmpty());
+  range_ = std::move(range);
+  EXPECT_EQ(TakeWritten(), expected);
+  EXPECT_THAT(TakeWritten(), IsEmpty());
 }
 
 TEST(PagemapTest, FindPrivateHasEveryPageThatWasWritten) {
@@ -265,6 +290,14 @@ TEST(PagemapTest, FindPrivateHasEveryPageThatWasWritten) {
   for (const uint64_t page : {1, 2, 9}) Page(range, page) = std::byte{1};
   ASSERT_TRUE(pagemap.FindPrivate(All(range), runs).ok());
   EXPECT_THAT(Pages(range, runs), ElementsAre(1, 2, 9));
+}
+
+TEST_F(WriteProtectTest, FindPrivateTellsMarkersOfProtectionFromWrittenPages) {
+  ASSERT_TRUE(pagemap_->Protect(All(range_)).ok());  // nothing is populated: markers only
+  Page(range_, 3) = std::byte{1};
+  MemoryRuns found;
+  ASSERT_TRUE(pagemap_->FindPrivate(All(range_).first(8 * kPageSize), found).ok());
+  EXPECT_THAT(Pages(range_, found), ElementsAre(3));
 }
 
 TEST(FeaturesTest, AFeatureSwitchedOffTakesThoseThatBuildOnItAlong) {

@@ -15,6 +15,8 @@
 #include "cow/vm/mapping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/huge_pages.h"
+#include "tests/support/locked_memory.h"
 #include "tests/support/seed.h"
 #include "tests/vm/fake_volume.h"
 #include "tests/vm/seal_fixture.h"
@@ -79,6 +81,48 @@ TEST_P(SealTest, DataThatBecomesZeroAgainInAHoleIsPublished) {
   std::memset(Page(1000).data(), 0, kPageSize);
   EXPECT_THAT(Seal(), ElementsAre(1000));
   ExpectEquals(sink_->head);
+}
+
+// The shared page of zeros, without protection, in place of a page of the mapping: what the kernel
+// leaves when it merges pages of zeros (KSM) or splits a huge page that has some.
+void PutPageOfZeros(std::span<std::byte> page) {
+  ASSERT_EQ(madvise(page.data(), page.size(), MADV_DONTNEED), 0);
+  const std::byte first = *const_cast<const volatile std::byte*>(page.data());
+  ASSERT_EQ(first, std::byte{0});
+}
+
+TEST_P(SealTest, TheKernelsPageOfZerosOverDataIsPublished) {
+  Write(1000);
+  EXPECT_THAT(Seal(), ElementsAre(1000));
+  PutPageOfZeros(Page(1000));
+  PutPageOfZeros(Page(1001));  // still a hole
+  EXPECT_THAT(Seal(), ElementsAre(1000));
+  ExpectEquals(sink_->head);
+
+  mapping_ = Map(5);
+  ASSERT_GT(mapping_->copied_pages(), 0u);
+  PutPageOfZeros(Page(620));  // copied in
+  EXPECT_THAT(Seal(), ElementsAre(620));
+  ExpectEquals(sink_->head);
+}
+
+TEST_P(SealTest, WhatAFailedLookAtThePagesHadProtectedIsNotLost) {
+  if (std::get<0>(GetParam()) != Tracking::kKernel) GTEST_SKIP() << "comparing protects nothing";
+  for (const uint64_t page : {1, 650, 1500}) Write(page);
+  // Memory that cannot be protected makes the kernel give up in the middle.
+  void* const in_the_way = Page(1100).data();
+  ASSERT_EQ(mmap(in_the_way, kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+            in_the_way);
+  EXPECT_EQ(ErrnoOf(mapping_->Seal(*sink_)), EPERM);
+  EXPECT_THAT(sink_->TakePublished(), IsEmpty());
+  ASSERT_EQ(munmap(in_the_way, kPageSize), 0);
+  // All that is private, and with it some of the holes.
+  EXPECT_THAT(Seal(), ::testing::AllOf(::testing::IsSupersetOf({1, 650, 1500}),
+                                       ::testing::Not(::testing::Contains(2)),
+                                       ::testing::Not(::testing::Contains(651))));
+  Write(2);
+  EXPECT_THAT(Seal(), ElementsAre(2)) << "nothing is taken twice for it";
+  mapping_.reset();
 }
 
 TEST_P(SealTest, TheLastPageEndsWithTheVersion) {
@@ -176,6 +220,44 @@ TEST_P(SealTest, HugePagesLoseNoWrite) {
   Write(1300);
   Write(1400);
   EXPECT_THAT(Seal(), ::testing::IsSupersetOf({1300, 1400}));
+  ExpectEquals(sink_->head);
+}
+
+TEST_P(SealTest, HugePagesOfTheVolumePublishNothingThatWasNotWritten) {
+  if (std::get<1>(GetParam()) == Where::kDisk) GTEST_SKIP() << "huge pages are made in memory";
+  constexpr uint64_t kAligned = 1024;
+  volume_ = std::make_unique<FakeVolume>(os::OpenMemoryFile("volume").value());
+  sink_ = std::make_unique<FakeSink>(*volume_);
+  for (uint64_t frame = 1; frame < 512; ++frame) volume_->Write(PageOfBytes(frame));
+  for (uint64_t page = 0; page < kAligned; ++page) {
+    sink_->head[PageNumber(page)] = volume_->Write(PageOfBytes(page));
+  }
+  ASSERT_EQ(sink_->head[PageNumber(0)], FrameNumber(512));
+  if (!test::MakeHugePages(volume_->file().descriptor(), (512 + kAligned) * kPageSize)) {
+    GTEST_SKIP() << "no huge page could be made";
+  }
+  mapping_ = Map();
+  const PageTable before = sink_->head;
+  Write(700);
+  ExpectEquals(before, {700});  // reads every page
+  EXPECT_THAT(Seal(), ElementsAre(700));
+  // What the head does not reach any more is used again.
+  for (const auto& [page, frame] : before) {
+    if (sink_->head[page] == frame) continue;
+    ASSERT_TRUE(volume_->file().Write(OffsetOf(frame), PageOfBytes(1 << 20)).ok());
+  }
+  ExpectEquals(sink_->head);
+}
+
+TEST_P(SealTest, AProcessThatLocksItsMemoryPublishesNoMore) {
+  {
+    const test::LockedMemory locked;
+    if (!locked.may()) GTEST_SKIP() << "may not lock memory";
+    mapping_ = Map();
+  }
+  EXPECT_THAT(Seal(), IsEmpty());
+  for (const uint64_t page : {3, 1000}) Write(page);
+  EXPECT_THAT(Seal(), ElementsAre(3, 1000));
   ExpectEquals(sink_->head);
 }
 
