@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -219,40 +220,42 @@ absl::StatusOr<Entry> ControlServer::Destroy(const Request& request, const Calle
   return EntryOf(snapshot);
 }
 
+absl::Status ControlServer::CheckOwnsTree(const Caller& caller, const fs::Node& root) {
+  if (!root.id.in_snapshot()) return CheckOwner(caller, root.attributes);
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, fs_.GetSnapshot(root.id.snapshot()));
+  COW_ASSIGN_OR_RETURN(const fs::Attributes owner, OwnerAttributes(snapshot));
+  return CheckOwner(caller, owner);
+}
+
 absl::StatusOr<Entry> ControlServer::Clone(const Request& request, const Caller& caller) {
   COW_ASSIGN_OR_RETURN(const fs::Node source, Walk(fs_, caller, request.path));
-  const unsigned needed = source.attributes.tree_root ? kRead | kExecute : kRead;
-  COW_RETURN_IF_ERROR(CheckRights(caller, source.attributes, needed));
+  COW_RETURN_IF_ERROR(CheckRights(caller, source.attributes, kRead));
+  // The clone of a tree holds other users' files as they are, set-uid programs among them.
+  if (source.attributes.tree_root) COW_RETURN_IF_ERROR(CheckOwnsTree(caller, source));
   COW_ASSIGN_OR_RETURN(const auto target, WalkToNew(fs_, caller, request.target));
   const auto& [directory, name] = target;
   if (!source.id.in_snapshot()) WriteOut(source.id, source.attributes.tree_root);
-  COW_ASSIGN_OR_RETURN(const fs::Node clone, fs_.Clone(source.id, directory.id, name));
   // What is made belongs to who makes it.
-  if (caller.uid != 0 && clone.attributes.uid != caller.uid) {
-    using Change = fs::AttributeChange;
-    COW_RETURN_IF_ERROR(
-        fs_.SetAttributes(clone.id, {.fields = Change::kUid | Change::kGid | Change::kMode,
-                                     .mode = clone.attributes.mode & 0777,
-                                     .uid = caller.uid,
-                                     .gid = caller.gid})
-            .status());
-  }
-  COW_RETURN_IF_ERROR(fs_.Sync());
+  std::optional<fs::CloneMaker> maker;
+  if (caller.uid != 0) maker = {.uid = caller.uid, .gid = caller.gid};
+  const absl::StatusOr<fs::Node> clone = fs_.Clone(source.id, directory.id, name, maker);
+  // Whatever follows: the kernel may not go on with "not there", by which it checks no rights.
   ShowNew(directory.id, name);
-  return HeadEntry(Trimmed(request.target), clone);
+  COW_RETURN_IF_ERROR(clone.status());
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return HeadEntry(Trimmed(request.target), *clone);
 }
 
 absl::StatusOr<Entry> ControlServer::CreateTree(const Request& request, const Caller& caller) {
   COW_ASSIGN_OR_RETURN(const auto target, WalkToNew(fs_, caller, request.path));
   const auto& [directory, name] = target;
-  COW_ASSIGN_OR_RETURN(
-      const fs::Node tree,
-      fs_.CreateTree(
-          directory.id, name,
-          {.type = fs::FileType::kDirectory, .mode = 0755, .uid = caller.uid, .gid = caller.gid}));
-  COW_RETURN_IF_ERROR(fs_.Sync());
+  const absl::StatusOr<fs::Node> tree = fs_.CreateTree(
+      directory.id, name,
+      {.type = fs::FileType::kDirectory, .mode = 0755, .uid = caller.uid, .gid = caller.gid});
   ShowNew(directory.id, name);
-  return HeadEntry(Trimmed(request.path), tree);
+  COW_RETURN_IF_ERROR(tree.status());
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return HeadEntry(Trimmed(request.path), *tree);
 }
 
 absl::StatusOr<Entry> ControlServer::HeadEntry(const std::string& path, const fs::Node& node) {

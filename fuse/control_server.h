@@ -52,6 +52,8 @@ class ControlServer {
   // The snapshot that a request names, where the caller owns what it is of.
   absl::StatusOr<fs::SnapshotInfo> Owned(const Request& request, const Caller& caller);
   absl::StatusOr<fs::Attributes> OwnerAttributes(const fs::SnapshotInfo& snapshot);
+  // EPERM where the tree of `root`, or what a snapshot was taken of, is another user's.
+  absl::Status CheckOwnsTree(const Caller& caller, const fs::Node& root);
   absl::StatusOr<control::Entry> HeadEntry(const std::string& path, const fs::Node& node);
   absl::Status AddSpace(fs::NodeId id, control::Entry& entry);
 

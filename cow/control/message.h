@@ -61,7 +61,8 @@ enum class Command : uint8_t {
   // -> entry of the snapshot. The owner of the file, or root.
   kSnapshot = 2,
   // path (may end in @NAME), target: makes `target` a clone; durable when answered. -> entry of the
-  // clone. Who may read the source and write the directory of the target.
+  // clone. Who may read the file, or owns the tree, and may write the directory of the target. The
+  // clone of a file is theirs; unless root makes it, without set-uid bits and capabilities.
   kClone = 3,
   // path, name: the head becomes what the snapshot holds. -> entry: the snapshot that keeps what
   // was replaced. The owner, or root.

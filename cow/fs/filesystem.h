@@ -34,6 +34,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -71,6 +72,12 @@ struct NewNode {
   uint32_t gid = 0;
   uint32_t rdev = 0;        // of devices
   std::string target = {};  // of symbolic links
+};
+
+// Who makes a clone and is to own it.
+struct CloneMaker {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
 };
 
 enum class RenameMode { kReplace, kNoReplace, kExchange };
@@ -224,8 +231,10 @@ class FileSystem {
   absl::StatusOr<SnapshotInfo> RollBack(uint64_t number);
   // A new file at `name` with the content of a file, or a new tree with that of a tree (named by
   // its root directory), live or in a snapshot. Trees nested in it are empty directories in the
-  // clone.
-  absl::StatusOr<Node> Clone(NodeId source, NodeId directory, std::string_view name);
+  // clone. A file's clone belongs to `maker`, where there is one, and is never seen with what only
+  // root may give: without setuid, setgid and sticky bits, `security.*` and `trusted.*`.
+  absl::StatusOr<Node> Clone(NodeId source, NodeId directory, std::string_view name,
+                             const std::optional<CloneMaker>& maker = std::nullopt);
 
   // ---- Trees ----
 

@@ -33,6 +33,7 @@
 #include "cow/fs/filesystem.h"
 #include "cow/fs/inode.h"
 #include "cow/fs/node.h"
+#include "cow/fs/xattrs.h"
 #include "cow/store/store.h"
 
 namespace cow::fs {
@@ -149,6 +150,7 @@ class State {
 
   // ---- Extended attributes ----
 
+  absl::StatusOr<Xattrs> LoadXattrs(const Inode& inode) ABSL_SHARED_LOCKS_REQUIRED(names);
   // The object that holds those of a node in a snapshot.
   absl::StatusOr<std::shared_ptr<store::Object>> XattrsInSnapshot(const Inode& inode,
                                                                   const InodeRecord& record)

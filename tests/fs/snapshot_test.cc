@@ -270,6 +270,41 @@ TEST(SnapshotTest, ClonesAreFilesOfTheirOwn) {
   EXPECT_THAT(volume.Damages(), IsEmpty());
 }
 
+TEST(SnapshotTest, AClonesMakerGetsItWithoutWhatOnlyRootMayGive) {
+  TestVolume volume;
+  const Node node = volume.MakeFile("x", "one");
+  ASSERT_TRUE(
+      volume->SetAttributes(node.id, {.fields = AttributeChange::kMode, .mode = 06755}).ok());
+  ASSERT_EQ(volume->SetXattr(node.id, "security.capability", "c"), absl::OkStatus());
+  ASSERT_EQ(volume->SetXattr(node.id, "trusted.t", "t"), absl::OkStatus());
+  const CloneMaker maker = {.uid = 7, .gid = 8};
+  int round = 0;
+  for (const std::string& value : {std::string(), std::string("small"), std::string(9000, 'L')}) {
+    const std::string name = "round" + std::to_string(++round);
+    SCOPED_TRACE(name);
+    if (!value.empty()) {
+      ASSERT_EQ(volume->SetXattr(node.id, "user.a", value), absl::OkStatus());
+    }
+    volume.Snapshot("x", name);
+    for (const std::string& source : {std::string("x"), "x@" + name}) {
+      const auto clone = volume->Clone(volume.Id(source), kRoot, name + source, maker);
+      ASSERT_TRUE(clone.ok()) << clone.status();
+      EXPECT_EQ(clone->attributes.uid, 7u);
+      EXPECT_EQ(clone->attributes.gid, 8u);
+      EXPECT_EQ(clone->attributes.mode, 0755u);
+      EXPECT_EQ(volume.Read(name + source), "one");
+      if (value.empty()) {
+        EXPECT_THAT(volume->ListXattrs(clone->id).value(), IsEmpty());
+      } else {
+        EXPECT_THAT(volume->ListXattrs(clone->id).value(), ElementsAre("user.a"));
+        EXPECT_EQ(volume->GetXattr(clone->id, "user.a").value(), value);
+      }
+    }
+  }
+  EXPECT_EQ(volume->ListXattrs(node.id)->size(), 3u);
+  EXPECT_THAT(volume.Damages(), IsEmpty());
+}
+
 TEST(SnapshotTest, SpaceIsWhatOnlyItHolds) {
   TestVolume volume;
   const Node node = volume.MakeFile("x", std::string(40 * 4096, 'a'));

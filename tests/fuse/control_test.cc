@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -132,6 +133,53 @@ TEST_F(ControlTest, ACloneBelongsToWhoMadeIt) {
   ASSERT_EQ(stat((mount_ / "open/p").c_str(), &info), 0);
   EXPECT_EQ(info.st_uid, 1000u);
   EXPECT_EQ(info.st_mode & 07777, 0755u);
+}
+
+TEST_F(ControlTest, AClonedProgramHasNoCapabilitiesUnlessRootMadeIt) {
+  ASSERT_TRUE(Put(mount_ / "program", "p"));
+  ASSERT_EQ(mkdir((mount_ / "open").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "open").c_str(), 0777), 0);
+  // cap_setuid in the permitted and effective sets.
+  const std::string capability("\1\0\0\2\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  ASSERT_EQ(setxattr((mount_ / "program").c_str(), "security.capability", capability.data(),
+                     capability.size(), 0),
+            0);
+  ASSERT_EQ(setxattr((mount_ / "program").c_str(), "user.a", "1", 1, 0), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("program", "mon"), absl::OkStatus());
+  ASSERT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "program", .target = "open/live"}),
+            0);
+  ASSERT_EQ(
+      ErrnoAs(1000, {.command = Command::kClone, .path = "program@mon", .target = "open/snapshot"}),
+      0);
+  ASSERT_EQ(mount_.Clone("program", "open/roots"), absl::OkStatus());
+  const auto size = [&](const std::string& path, const char* name) {
+    return getxattr((mount_ / path).c_str(), name, nullptr, 0);
+  };
+  for (const std::string path : {"open/live", "open/snapshot"}) {
+    EXPECT_EQ(size(path, "security.capability"), -1) << path;
+    EXPECT_EQ(errno, ENODATA) << path;
+    EXPECT_EQ(size(path, "user.a"), 1) << path;
+  }
+  EXPECT_EQ(size("open/roots", "security.capability"), 20);
+}
+
+TEST_F(ControlTest, OnlyItsOwnerClonesATree) {
+  ASSERT_EQ(mount_.CreateTree("t"), absl::OkStatus());
+  ASSERT_TRUE(Put(mount_ / "t/program", "p"));
+  ASSERT_EQ(chmod((mount_ / "t/program").c_str(), 04755), 0);
+  ASSERT_EQ(mkdir((mount_ / "open").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "open").c_str(), 0777), 0);
+  ASSERT_EQ(chown((mount_ / "t").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("t", "mon"), absl::OkStatus());
+  ASSERT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "t", .target = "open/own"}), 0);
+  ASSERT_EQ(chown((mount_ / "t").c_str(), 0, 0), 0);
+  // It was theirs when the snapshot was taken; it is not any more.
+  for (const char* path : {"t", "t@mon"}) {
+    EXPECT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = path, .target = "open/other"}),
+              EPERM)
+        << path;
+  }
+  EXPECT_FALSE(Exists(mount_ / "open/other"));
 }
 
 TEST_F(ControlTest, RefusesWhatIsNoRequest) {
