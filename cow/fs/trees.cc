@@ -210,7 +210,9 @@ absl::StatusOr<std::vector<TreeInfo>> FileSystem::ListTrees() {
     info.number = number;
     COW_ASSIGN_OR_RETURN(TreeRecord record, state.LoadTree(number));
     info.created = record.created;
-    COW_ASSIGN_OR_RETURN(info.path, state.PathOf({number, kRootObject}));
+    absl::StatusOr<std::string> path = state.PathOf({number, kRootObject});
+    if (absl::IsNotFound(path.status())) path = state.DeletedPath({number, 0});
+    COW_ASSIGN_OR_RETURN(info.path, std::move(path));
     COW_ASSIGN_OR_RETURN(info.snapshots, state.catalog().CountOf({number, 0}));
     trees.push_back(std::move(info));
   }
