@@ -73,7 +73,8 @@ enum class Command : uint8_t {
   // path, name: destroys the snapshot. -> entry as it was. The owner, or root.
   kDestroy = 6,
   // path, cursor, space: the snapshots of what is at `path` and, for a directory, of all below it
-  // -> entries, next. Who is not root gets those of what is theirs.
+  // -> entries, next. Who is not root gets those of what is theirs,
+  // and those that they can read in place.
   kList = 7,
   // path (may end in @NAME) -> entry, with its space. Who may reach the path.
   kStat = 8,
