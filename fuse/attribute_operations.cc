@@ -14,13 +14,29 @@ namespace {
 // POSIX access control lists would be stored but not obeyed; so they are refused.
 bool IsRefused(std::string_view name) { return name.starts_with("system."); }
 
-void Get(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
-  const std::optional<fs::NodeId> id = NodeOf(request, number);
-  if (!id) return;
-  const absl::StatusOr<fs::Attributes> attributes = ServerOf(request).fs.GetAttributes(*id);
-  if (!attributes.ok()) return ReplyStatus(request, attributes.status());
-  const struct stat result = StatOf(*id, *attributes);
-  fuse_reply_attr(request, &result, AttributeTimeout(*id));
+// The node that a request is about. What was removed while open, and restored by a rollback as
+// another node, is reached by the files that have it open only.
+absl::StatusOr<fs::Node> Reach(Server& server, fuse_ino_t number, const fuse_file_info* info) {
+  if (info != nullptr) {
+    const fs::FileHandle& handle = FileOf(*info).handle;
+    COW_ASSIGN_OR_RETURN(const fs::Attributes attributes, handle.GetAttributes());
+    return fs::Node{handle.id(), attributes};
+  }
+  if (const std::optional<fs::NodeId> id = server.nodes.Find(number)) {
+    COW_ASSIGN_OR_RETURN(const fs::Attributes attributes, server.fs.GetAttributes(*id));
+    return fs::Node{*id, attributes};
+  }
+  return server.files.NodeOf(number).value_or(ErrnoStatus(ESTALE, "gone"));
+}
+
+void ReplyAttributes(fuse_req_t request, const absl::StatusOr<fs::Node>& node) {
+  if (!node.ok()) return ReplyStatus(request, node.status());
+  const struct stat result = StatOf(node->id, node->attributes);
+  fuse_reply_attr(request, &result, AttributeTimeout(node->id));
+}
+
+void Get(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
+  ReplyAttributes(request, Reach(ServerOf(request), number, info));
 }
 
 fs::AttributeChange ChangeOf(const struct stat& wanted, int mask) {
@@ -53,20 +69,23 @@ fs::AttributeChange ChangeOf(const struct stat& wanted, int mask) {
   return change;
 }
 
-void Set(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int mask, fuse_file_info*) {
-  const std::optional<fs::NodeId> id = NodeOf(request, number);
-  if (!id) return;
-  Server& server = ServerOf(request);
-  fs::AttributeChange change = ChangeOf(*wanted, mask);
-  const bool bits = (mask & FUSE_SET_ATTR_KILL_SUID) != 0;
-  if (const absl::Status dropped = server.privileges.DropForChange(*id, bits, change);
-      !dropped.ok()) {
-    return ReplyStatus(request, dropped);
+absl::StatusOr<fs::Node> Change(Server& server, fuse_ino_t number, const fuse_file_info* info,
+                                bool bits, fs::AttributeChange change) {
+  COW_ASSIGN_OR_RETURN(fs::Node node, Reach(server, number, info));
+  COW_RETURN_IF_ERROR(server.privileges.DropForChange(number, node.attributes, bits, change));
+  if (info != nullptr) {
+    COW_ASSIGN_OR_RETURN(node.attributes, FileOf(*info).handle.SetAttributes(change));
+    return node;
   }
-  const absl::StatusOr<fs::Attributes> attributes = server.fs.SetAttributes(*id, change);
-  if (!attributes.ok()) return ReplyStatus(request, attributes.status());
-  const struct stat result = StatOf(*id, *attributes);
-  fuse_reply_attr(request, &result, AttributeTimeout(*id));
+  if (!server.nodes.Find(number)) return ErrnoStatus(ESTALE, "gone");
+  COW_ASSIGN_OR_RETURN(node.attributes, server.fs.SetAttributes(node.id, change));
+  return node;
+}
+
+void Set(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int mask,
+         fuse_file_info* info) {
+  const bool bits = (mask & FUSE_SET_ATTR_KILL_SUID) != 0;
+  ReplyAttributes(request, Change(ServerOf(request), number, info, bits, ChangeOf(*wanted, mask)));
 }
 
 void SetXattr(fuse_req_t request, fuse_ino_t number, const char* name, const char* value,
@@ -115,7 +134,11 @@ void ListXattrs(fuse_req_t request, fuse_ino_t number, size_t room) {
   const absl::StatusOr<std::vector<std::string>> names = ServerOf(request).fs.ListXattrs(*id);
   if (!names.ok()) return ReplyStatus(request, names.status());
   std::string list;
-  for (const std::string& name : *names) list.append(name).push_back('\0');
+  const bool root = fuse_req_ctx(request)->uid == 0;
+  for (const std::string& name : *names) {
+    // As elsewhere, others do not get to know of these.
+    if (root || !name.starts_with("trusted.")) list.append(name).push_back('\0');
+  }
   ReplyValue(request, list, room);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -21,15 +22,6 @@ using control::Reply;
 
 int64_t Nanoseconds(const timespec& time) {
   return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
-
-Entry EntryOf(const fs::SnapshotInfo& snapshot) {
-  return {.path = snapshot.path,
-          .name = snapshot.name,
-          .kind = snapshot.of_tree ? Kind::kTree : Kind::kFile,
-          .removed = snapshot.removed,
-          .size = snapshot.size,
-          .created_ns = Nanoseconds(snapshot.created)};
 }
 
 Kind KindOf(const fs::Attributes& attributes) {
@@ -61,6 +53,15 @@ std::string Trimmed(std::string path) {
 }
 
 }  // namespace
+
+Entry ControlServer::EntryOf(const fs::SnapshotInfo& snapshot) {
+  return {.path = snapshot.path,
+          .name = snapshot.name,
+          .kind = snapshot.of_tree ? Kind::kTree : Kind::kFile,
+          .removed = snapshot.removed,
+          .size = snapshot.size,
+          .created_ns = Nanoseconds(snapshot.created)};
+}
 
 Reply ControlServer::Execute(const Request& request, const Caller& caller) {
   Reply reply;
@@ -144,57 +145,36 @@ absl::StatusOr<fs::SnapshotInfo> ControlServer::Owned(const Request& request,
   // The directory that it is in must be open to the caller; the file itself may be gone.
   const std::string path = Trimmed(request.path);
   const size_t slash = path.rfind('/');
-  if (slash != std::string::npos) {
-    COW_ASSIGN_OR_RETURN(const fs::Node directory, Walk(fs_, caller, path.substr(0, slash)));
-    COW_RETURN_IF_ERROR(CheckRights(caller, directory.attributes, kExecute));
-  }
+  const bool at_root = slash == std::string::npos;
+  COW_ASSIGN_OR_RETURN(const fs::Node directory,
+                       Walk(fs_, caller, at_root ? std::string() : path.substr(0, slash)));
+  COW_RETURN_IF_ERROR(CheckRights(caller, directory.attributes, kExecute));
   COW_ASSIGN_OR_RETURN(fs::SnapshotInfo snapshot, fs_.FindSnapshot(path, request.name));
   COW_ASSIGN_OR_RETURN(const fs::Attributes owner, OwnerAttributes(snapshot));
+  if (!Sees(caller.uid, directory.id, owner)) return ErrnoStatus(ENOENT, "no such snapshot");
   COW_RETURN_IF_ERROR(CheckOwner(caller, owner));
-  return snapshot;
+  if (!snapshot.removed || directory.id == fs::kDeletedDirectory) return snapshot;
+  // Whoever repeats a command for the file that has the name now does not mean the one before it.
+  const auto live = fs_.Lookup(directory.id, at_root ? path : path.substr(slash + 1));
+  if (!live.ok()) return snapshot;
+  return MakeError(
+      absl::StatusCode::kNotFound, ENOENT,
+      request.command == Command::kRollBack
+          ? "another file has the name now; copy the snapshot over it to get its content back"
+          : absl::StrCat("another file has the name now, without such a snapshot; that of the "
+                         "one before it is ",
+                         snapshot.deleted_path, "@", snapshot.name));
 }
 
-absl::StatusOr<Entry> ControlServer::RollBack(const Request& request, const Caller& caller) {
-  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, Owned(request, caller));
-  WriteOut(snapshot.owner, snapshot.of_tree);
-  Names names;
-  if (snapshot.of_tree) names = KnownNames(snapshot.owner.tree);
-  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo kept, fs_.RollBack(snapshot.number));
-  privileges_.Appeared();
-  if (snapshot.of_tree) {
-    DropNames(names);
-    DropNames(KnownNames(snapshot.owner.tree));
-  }
-  for (const uint64_t number : nodes_.Select(false, [&](const fs::NodeId& id) {
-         return snapshot.of_tree ? id.tree == snapshot.owner.tree : id == snapshot.owner;
-       })) {
-    kernel_.DropContent(number);
-  }
-  COW_RETURN_IF_ERROR(fs_.Sync());
-  return EntryOf(kept);
-}
-
-ControlServer::Names ControlServer::KnownNames(uint64_t tree) {
-  Names names;
-  for (const uint64_t number :
-       nodes_.Select(false, [&](const fs::NodeId& id) { return id.tree == tree; })) {
-    const std::optional<fs::NodeId> id = nodes_.Find(number);
-    if (!id) continue;
-    const absl::StatusOr<fs::Attributes> attributes = fs_.GetAttributes(*id);
-    if (!attributes.ok() || attributes->type != fs::FileType::kDirectory) continue;
-    // A directory that cannot be read has no names to be dropped either.
-    fs_.ReadDirectory(*id, 0,
-                      [&](const fs::DirectoryEntry& entry) {
-                        names.emplace_back(number, entry.name);
-                        return true;
-                      })
-        .IgnoreError();
-  }
-  return names;
-}
-
-void ControlServer::DropNames(const Names& names) {
-  for (const auto& [directory, name] : names) kernel_.DropEntry(directory, name);
+bool ControlServer::MayList(const fs::SnapshotInfo& snapshot, const Caller& caller) {
+  const absl::StatusOr<fs::Attributes> owner = OwnerAttributes(snapshot);
+  if (!owner.ok()) return false;  // destroyed meanwhile
+  if (CheckOwner(caller, *owner).ok()) return true;
+  const absl::StatusOr<fs::Node> node = Walk(
+      fs_, caller,
+      absl::StrCat(snapshot.path.empty() ? ".snapshots/" : snapshot.path + "@", snapshot.name));
+  return node.ok() && node->id == snapshot.node &&
+         CheckRights(caller, node->attributes, kRead).ok();
 }
 
 void ControlServer::ShowNew(fs::NodeId directory, const std::string& name) {
@@ -219,40 +199,42 @@ absl::StatusOr<Entry> ControlServer::Destroy(const Request& request, const Calle
   return EntryOf(snapshot);
 }
 
+absl::Status ControlServer::CheckOwnsTree(const Caller& caller, const fs::Node& root) {
+  if (!root.id.in_snapshot()) return CheckOwner(caller, root.attributes);
+  COW_ASSIGN_OR_RETURN(const fs::SnapshotInfo snapshot, fs_.GetSnapshot(root.id.snapshot()));
+  COW_ASSIGN_OR_RETURN(const fs::Attributes owner, OwnerAttributes(snapshot));
+  return CheckOwner(caller, owner);
+}
+
 absl::StatusOr<Entry> ControlServer::Clone(const Request& request, const Caller& caller) {
   COW_ASSIGN_OR_RETURN(const fs::Node source, Walk(fs_, caller, request.path));
-  const unsigned needed = source.attributes.tree_root ? kRead | kExecute : kRead;
-  COW_RETURN_IF_ERROR(CheckRights(caller, source.attributes, needed));
+  COW_RETURN_IF_ERROR(CheckRights(caller, source.attributes, kRead));
+  // The clone of a tree holds other users' files as they are, set-uid programs among them.
+  if (source.attributes.tree_root) COW_RETURN_IF_ERROR(CheckOwnsTree(caller, source));
   COW_ASSIGN_OR_RETURN(const auto target, WalkToNew(fs_, caller, request.target));
   const auto& [directory, name] = target;
   if (!source.id.in_snapshot()) WriteOut(source.id, source.attributes.tree_root);
-  COW_ASSIGN_OR_RETURN(const fs::Node clone, fs_.Clone(source.id, directory.id, name));
   // What is made belongs to who makes it.
-  if (caller.uid != 0 && clone.attributes.uid != caller.uid) {
-    using Change = fs::AttributeChange;
-    COW_RETURN_IF_ERROR(
-        fs_.SetAttributes(clone.id, {.fields = Change::kUid | Change::kGid | Change::kMode,
-                                     .mode = clone.attributes.mode & 0777,
-                                     .uid = caller.uid,
-                                     .gid = caller.gid})
-            .status());
-  }
-  COW_RETURN_IF_ERROR(fs_.Sync());
+  std::optional<fs::CloneMaker> maker;
+  if (caller.uid != 0) maker = {.uid = caller.uid, .gid = caller.gid};
+  const absl::StatusOr<fs::Node> clone = fs_.Clone(source.id, directory.id, name, maker);
+  // Whatever follows: the kernel may not go on with "not there", by which it checks no rights.
   ShowNew(directory.id, name);
-  return HeadEntry(Trimmed(request.target), clone);
+  COW_RETURN_IF_ERROR(clone.status());
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return HeadEntry(Trimmed(request.target), *clone);
 }
 
 absl::StatusOr<Entry> ControlServer::CreateTree(const Request& request, const Caller& caller) {
   COW_ASSIGN_OR_RETURN(const auto target, WalkToNew(fs_, caller, request.path));
   const auto& [directory, name] = target;
-  COW_ASSIGN_OR_RETURN(
-      const fs::Node tree,
-      fs_.CreateTree(
-          directory.id, name,
-          {.type = fs::FileType::kDirectory, .mode = 0755, .uid = caller.uid, .gid = caller.gid}));
-  COW_RETURN_IF_ERROR(fs_.Sync());
+  const absl::StatusOr<fs::Node> tree = fs_.CreateTree(
+      directory.id, name,
+      {.type = fs::FileType::kDirectory, .mode = 0755, .uid = caller.uid, .gid = caller.gid});
   ShowNew(directory.id, name);
-  return HeadEntry(Trimmed(request.path), tree);
+  COW_RETURN_IF_ERROR(tree.status());
+  COW_RETURN_IF_ERROR(fs_.Sync());
+  return HeadEntry(Trimmed(request.path), *tree);
 }
 
 absl::StatusOr<Entry> ControlServer::HeadEntry(const std::string& path, const fs::Node& node) {
@@ -324,9 +306,7 @@ Reply ControlServer::List(const Request& request, const Caller& caller) {
     }
   }
   for (; next != all->end() && reply.status.ok(); ++next) {
-    const absl::StatusOr<fs::Attributes> owner = OwnerAttributes(*next);
-    // Destroyed meanwhile, or not theirs.
-    if (!owner.ok() || !CheckOwner(caller, *owner).ok()) continue;
+    if (!MayList(*next, caller)) continue;
     Entry entry = EntryOf(*next);
     if (request.space) {
       const absl::Status counted = AddSpace(next->node, entry);

@@ -15,20 +15,24 @@
 #include "fuse/checker.h"
 #include "fuse/kernel.h"
 #include "fuse/nodes.h"
+#include "fuse/open_files.h"
 #include "fuse/privileges.h"
 #include "fuse/rights.h"
+#include "fuse/rollbacks.h"
 #include "fuse/tasks.h"
 
 namespace cow::fuse {
 
 class ControlServer {
  public:
-  ControlServer(fs::FileSystem& fs, Nodes& nodes, Kernel& kernel, Privileges& privileges,
-                Tasks& tasks, std::string volume)
+  ControlServer(fs::FileSystem& fs, Nodes& nodes, const OpenFiles& files, Kernel& kernel,
+                Privileges& privileges, Rollbacks& rollbacks, Tasks& tasks, std::string volume)
       : fs_(fs),
         nodes_(nodes),
+        files_(files),
         kernel_(kernel),
         privileges_(privileges),
+        rollbacks_(rollbacks),
         checker_(fs, tasks),
         volume_(std::move(volume)) {}
 
@@ -49,9 +53,15 @@ class ControlServer {
   control::Reply Check(const Request& request, const Caller& caller);
   control::Info Ping() const;
 
-  // The snapshot that a request names, where the caller owns what it is of.
+  static control::Entry EntryOf(const fs::SnapshotInfo& snapshot);
+  // Owners see their snapshots; others those that they can reach and read in place.
+  bool MayList(const fs::SnapshotInfo& snapshot, const Caller& caller);
+  // The snapshot that a request names, where the caller owns what it is of. ENOENT for one of what
+  // is gone where something else has the name now.
   absl::StatusOr<fs::SnapshotInfo> Owned(const Request& request, const Caller& caller);
   absl::StatusOr<fs::Attributes> OwnerAttributes(const fs::SnapshotInfo& snapshot);
+  // EPERM where the tree of `root`, or what a snapshot was taken of, is another user's.
+  absl::Status CheckOwnsTree(const Caller& caller, const fs::Node& root);
   absl::StatusOr<control::Entry> HeadEntry(const std::string& path, const fs::Node& node);
   absl::Status AddSpace(fs::NodeId id, control::Entry& entry);
 
@@ -61,13 +71,17 @@ class ControlServer {
   using Names = std::vector<std::pair<uint64_t, std::string>>;
   Names KnownNames(uint64_t tree);
   void DropNames(const Names& names);
+  // Nodes of a tree that are gone, and of which a rollback may bring the ids back.
+  void RetireRemoved(uint64_t tree);
   // A name that was made without a request of the kernel's.
   void ShowNew(fs::NodeId directory, const std::string& name);
 
   fs::FileSystem& fs_;
   Nodes& nodes_;
+  const OpenFiles& files_;
   Kernel& kernel_;
   Privileges& privileges_;
+  Rollbacks& rollbacks_;
   Checker checker_;
   const std::string volume_;
 };

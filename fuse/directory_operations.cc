@@ -33,9 +33,12 @@ class Listing {
 
   bool Add(const fs::DirectoryEntry& found) {
     const auto next = static_cast<off_t>(found.cookie);
-    if (with_attributes_) {
+    const bool guarded = directory_ == fs::kDeletedDirectory;
+    if (with_attributes_ || guarded) {
       const absl::StatusOr<fs::Attributes> attributes = server_.fs.GetAttributes(found.id);
-      if (attributes.ok()) {
+      const uid_t user = fuse_req_ctx(request_)->uid;
+      if (guarded && (!attributes.ok() || !Sees(user, directory_, *attributes))) return true;
+      if (attributes.ok() && with_attributes_) {
         const fuse_entry_param entry =
             EntryOf(server_, directory_, {.id = found.id, .attributes = *attributes});
         const bool fits = Put(found.name.c_str(), entry, next);

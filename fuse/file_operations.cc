@@ -53,12 +53,48 @@ bool MayChange(fuse_req_t request, OpenFile& file) {
   return dropped.ok();
 }
 
-void Write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t offset,
+// What comes from a shared map was stored before; there is no caller.
+absl::Status WritePage(Server& server, OpenFile& file, uint64_t offset,
+                       std::span<const std::byte> bytes) {
+  const std::optional<fs::NodeId> id = server.nodes.Find(file.number);
+  // A rollback does not reach what was removed before it.
+  if (!id) return file.handle.Write(offset, bytes);
+  if (!server.rollbacks.Enter(*id)) return absl::OkStatus();
+  const absl::Status written = file.handle.Write(offset, bytes);
+  server.rollbacks.Leave(*id);
+  return written;
+}
+
+// The end is where the server has it: the kernel may go by a size of before a rollback. Then what
+// it has put into its cache, at a place of its own, goes too.
+void AppendAndReply(fuse_req_t request, fuse_ino_t number, uint64_t offset,
+                    std::span<const std::byte> bytes, OpenFile& file) {
+  Server& server = ServerOf(request);
+  const absl::StatusOr<uint64_t> end = file.handle.Append(bytes);
+  if (!end.ok()) return ReplyStatus(request, end.status());
+  fuse_reply_write(request, bytes.size());
+  if (*end == offset) return;
+  server.tasks.Run([&server, number] {
+    server.kernel.DropContent(number);
+    server.kernel.FetchAttributes({number});
+  });
+}
+
+void Write(fuse_req_t request, fuse_ino_t number, const char* data, size_t size, off_t offset,
            fuse_file_info* info) {
-  // What comes from a shared map was stored before; there is no caller.
-  if (info->writepage == 0 && !MayChange(request, FileOf(*info))) return;
-  const absl::Status written = FileOf(*info).handle.Write(static_cast<uint64_t>(offset),
-                                                          std::as_bytes(std::span(bytes, size)));
+  OpenFile& file = FileOf(*info);
+  const auto begin = static_cast<uint64_t>(offset);
+  const std::span bytes = std::as_bytes(std::span(data, size));
+  absl::Status written;
+  if (info->writepage != 0) {
+    written = WritePage(ServerOf(request), file, begin, bytes);
+  } else {
+    if (!MayChange(request, file)) return;
+    if ((info->flags & O_APPEND) != 0) {
+      return AppendAndReply(request, number, begin, bytes, file);
+    }
+    written = file.handle.Write(begin, bytes);
+  }
   if (!written.ok()) return ReplyStatus(request, written);
   fuse_reply_write(request, size);
 }

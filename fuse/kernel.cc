@@ -19,14 +19,14 @@ namespace {
 constexpr int kInodeAndGeneration = 0x81;
 
 // A descriptor of a node that the kernel has in its cache; -1 where that cannot be had.
-int OpenNode(int mount, uint64_t node) {
+int OpenNode(int mount, uint64_t node, int flags) {
   alignas(file_handle) char bytes[sizeof(file_handle) + 3 * sizeof(uint32_t)] = {};
   const uint32_t words[3] = {static_cast<uint32_t>(node >> 32), static_cast<uint32_t>(node), 0};
   auto* handle = reinterpret_cast<file_handle*>(bytes);
   handle->handle_bytes = sizeof(words);
   handle->handle_type = kInodeAndGeneration;
   std::memcpy(bytes + sizeof(file_handle), words, sizeof(words));
-  return open_by_handle_at(mount, handle, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  return open_by_handle_at(mount, handle, flags | O_CLOEXEC);
 }
 
 // Since 6.16 the pages that the kernel writes out stay marked until the server has answered, so
@@ -88,7 +88,7 @@ void Kernel::WriteOutOpened(const std::vector<uint64_t>& nodes, std::vector<uint
   }
   const int mount = OpenMount();
   for (const uint64_t node : nodes) {
-    const int file = mount < 0 ? -1 : OpenNode(mount, node);
+    const int file = mount < 0 ? -1 : OpenNode(mount, node, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (file < 0 || !WriteOutFile(file)) left.push_back(node);
     if (file >= 0) close(file);
   }
@@ -117,6 +117,22 @@ void Kernel::WriteOutUnderLock(uint64_t node) {
 }
 
 void Kernel::DropContent(uint64_t node) { fuse_lowlevel_notify_inval_inode(session_, node, 0, 0); }
+
+void Kernel::FetchAttributes(const std::vector<uint64_t>& nodes) {
+  if (nodes.empty()) return;
+  RunApart(fuse_session_fd(session_), [&] {
+    const int mount = OpenMount();
+    if (mount < 0) return;
+    for (const uint64_t node : nodes) {
+      const int file = OpenNode(mount, node, O_PATH);
+      if (file < 0) continue;
+      struct statx attributes;
+      statx(file, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &attributes);
+      close(file);
+    }
+    close(mount);
+  });
+}
 
 void Kernel::DropAttributes(uint64_t node) {
   fuse_lowlevel_notify_inval_inode(session_, node, -1, 0);

@@ -36,6 +36,9 @@ class Kernel {
   void WriteOutUnderLock(uint64_t node);
   // The kernel writes out, and asks again for content and attributes of a node.
   void DropContent(uint64_t node);
+  // The kernel has asked for the attributes when this returns, where it may open files of the mount:
+  // it goes by the size that it knows where it appends, and where a map is touched.
+  void FetchAttributes(const std::vector<uint64_t>& nodes);
   // The kernel asks again for the attributes. The one thing here that waits for nothing: it may be
   // called from anywhere.
   void DropAttributes(uint64_t node);

@@ -53,7 +53,10 @@ void MakeAndReply(fuse_req_t request, fuse_ino_t parent, const char* name, mode_
 void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   const std::optional<fs::NodeId> directory = NodeOf(request, parent);
   if (!directory) return;
-  const absl::StatusOr<fs::Node> node = ServerOf(request).fs.Lookup(*directory, name);
+  absl::StatusOr<fs::Node> node = ServerOf(request).fs.Lookup(*directory, name);
+  if (node.ok() && !Sees(fuse_req_ctx(request)->uid, *directory, node->attributes)) {
+    node = ErrnoStatus(ENOENT, "no such snapshot");
+  }
   // "Not there" may be kept too, but not of what can appear without a request for it.
   const bool may_be_kept =
       strchr(name, '@') == nullptr && !directory->is_virtual() && strcmp(name, ".snapshots") != 0;
@@ -98,7 +101,9 @@ void Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
   absl::StatusOr<fs::Node> node =
       MakeNode(request, *directory, name, (mode & 07777) | S_IFREG, 0, "");
   if (!node.ok() && ErrnoOf(node.status()) == EEXIST && (info->flags & O_EXCL) == 0) {
-    node = server.fs.Lookup(*directory, name);
+    // A name that a control request has just made. The kernel does not know it and so has not
+    // checked what the caller may do with it: on this it walks the path anew, and does.
+    node = ErrnoStatus(ESTALE, "made meanwhile");
   }
   if (!node.ok()) return ReplyStatus(request, node.status());
   const fuse_entry_param entry = EntryOf(server, *directory, *node);

@@ -21,8 +21,16 @@ uint64_t Nodes::Refer(fs::NodeId id) {
 void Nodes::DropIfUnused(uint64_t number) {
   const auto entry = known_.find(number);
   if (entry->second.references > 0 || entry->second.writers > 0) return;
-  numbers_.erase(entry->second.id);
+  if (!entry->second.retired) numbers_.erase(entry->second.id);
   known_.erase(entry);
+}
+
+void Nodes::Retire(uint64_t number) {
+  absl::MutexLock lock(&lock_);
+  const auto entry = known_.find(number);
+  if (entry == known_.end() || number == kRootNumber || entry->second.retired) return;
+  entry->second.retired = true;
+  numbers_.erase(entry->second.id);
 }
 
 void Nodes::Forget(uint64_t number, uint64_t count) {
@@ -36,7 +44,7 @@ void Nodes::Forget(uint64_t number, uint64_t count) {
 std::optional<fs::NodeId> Nodes::Find(uint64_t number) const {
   absl::ReaderMutexLock lock(&lock_);
   const auto entry = known_.find(number);
-  if (entry == known_.end()) return std::nullopt;
+  if (entry == known_.end() || entry->second.retired) return std::nullopt;
   return entry->second.id;
 }
 
@@ -71,6 +79,7 @@ std::vector<uint64_t> Nodes::Select(bool writers_only,
   {
     absl::ReaderMutexLock lock(&lock_);
     for (const auto& [number, known] : known_) {
+      if (known.retired) continue;
       if (!writers_only || known.writers > 0) candidates.emplace_back(number, known.id);
     }
   }

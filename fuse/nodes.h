@@ -2,7 +2,9 @@
 //
 // Invariant: a number stands for one node for the life of the mount, also after the kernel forgot
 // it; numbers are given in ascending order and kRootNumber is the root. A node is in the table
-// while the kernel holds references to it (lookups) or has it open.
+// while the kernel holds references to it (lookups) or has it open. A number is retired when its
+// node was removed and a rollback may restore one of the same id, which gets another number: the
+// kernel must not take them for one.
 //
 // Thread safety: all methods may be called from many threads. Nothing else is called while its lock
 // is held.
@@ -31,7 +33,10 @@ class Nodes {
   // The kernel dropped `count` references, or never got to see them.
   void Forget(uint64_t number, uint64_t count);
 
-  // nullopt for a number that was never given, or is forgotten.
+  // From here on the number stands for nothing but files that have it open. Not for the root.
+  void Retire(uint64_t number);
+
+  // nullopt for a number that was never given, or is forgotten or retired.
   std::optional<fs::NodeId> Find(uint64_t number) const;
   // 0 for a node that the kernel does not know.
   uint64_t NumberOf(fs::NodeId id) const;
@@ -41,7 +46,7 @@ class Nodes {
   void RemoveWriter(uint64_t number);
   bool HasWriter(uint64_t number) const;
 
-  // Numbers of the nodes for which `wanted` answers true; `writers_only`: of those that may have a
+  // Numbers, not retired, of the nodes for which `wanted` answers true; `writers_only`: of those that may have a
   // writable shared map.
   std::vector<uint64_t> Select(bool writers_only,
                                const std::function<bool(const fs::NodeId&)>& wanted) const;
@@ -51,6 +56,7 @@ class Nodes {
     fs::NodeId id;
     uint64_t references = 0;
     uint64_t writers = 0;
+    bool retired = false;
   };
   void DropIfUnused(uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "cow/fs/filesystem.h"
 #include "fuse/kernel.h"
+#include "fuse/nodes.h"
 
 namespace cow::fuse {
 
@@ -23,19 +24,23 @@ inline constexpr char kCapability[] = "security.capability";
 
 class Privileges {
  public:
-  Privileges(fs::FileSystem& fs, Kernel& kernel) : fs_(fs), kernel_(kernel) {}
+  Privileges(fs::FileSystem& fs, const Nodes& nodes, Kernel& kernel)
+      : fs_(fs), nodes_(nodes), kernel_(kernel) {}
 
   // Before `user` changes the content of an open file.
   absl::Status DropForWrite(OpenFile& file, uid_t user);
-  // Adds to a change of size or owner what goes with it; `bits`: the setuid and setgid bits too.
-  absl::Status DropForChange(fs::NodeId id, bool bits, fs::AttributeChange& change);
+  // Adds to a change of size or owner of the node `number`, whose attributes are given, what goes
+  // with it; `bits`: the setuid and setgid bits too.
+  absl::Status DropForChange(uint64_t number, const fs::Attributes& attributes, bool bits,
+                             fs::AttributeChange& change);
   // A file may have got a capability.
   void Appeared() { ++epoch_; }
 
  private:
-  absl::Status DropCapability(fs::NodeId id);
+  absl::Status DropCapability(uint64_t number);
 
   fs::FileSystem& fs_;
+  const Nodes& nodes_;
   Kernel& kernel_;
   // What was found out about a file holds as long as this is the same.
   std::atomic<uint64_t> epoch_ = 1;

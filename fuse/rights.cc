@@ -39,6 +39,10 @@ absl::Status CheckOwner(const Caller& caller, const fs::Attributes& attributes) 
                    "only its owner and root may do that");
 }
 
+bool Sees(uid_t user, fs::NodeId directory, const fs::Attributes& entry) {
+  return directory != fs::kDeletedDirectory || user == 0 || user == entry.uid;
+}
+
 absl::StatusOr<fs::Node> Walk(fs::FileSystem& fs, const Caller& caller, std::string_view path) {
   COW_ASSIGN_OR_RETURN(const fs::Attributes root, fs.GetAttributes(fs::kRoot));
   fs::Node node = {.id = fs::kRoot, .attributes = root};
@@ -53,7 +57,9 @@ absl::StatusOr<fs::Node> Walk(fs::FileSystem& fs, const Caller& caller, std::str
     // As they stand in no directory, they are the client's to resolve.
     if (name == "." || name == "..") return ErrnoStatus(EINVAL, "`.` and `..` in a path");
     COW_RETURN_IF_ERROR(CheckRights(caller, node.attributes, kExecute));
-    COW_ASSIGN_OR_RETURN(node, fs.Lookup(node.id, name));
+    const fs::NodeId directory = node.id;
+    COW_ASSIGN_OR_RETURN(node, fs.Lookup(directory, name));
+    if (!Sees(caller.uid, directory, node.attributes)) return ErrnoStatus(ENOENT, "no such file");
   }
   return node;
 }

@@ -28,6 +28,10 @@ absl::Status CheckRights(const Caller& caller, const fs::Attributes& attributes,
 // EPERM.
 absl::Status CheckOwner(const Caller& caller, const fs::Attributes& attributes);
 
+// Whether `user` sees an entry of `directory`, the directories that guarded what is under
+// .snapshots/@deleted being gone: that is for who owned it, and for root.
+bool Sees(uid_t user, fs::NodeId directory, const fs::Attributes& entry);
+
 // The node at a path relative to the root; EACCES where the caller may not search a directory on
 // the way.
 absl::StatusOr<fs::Node> Walk(fs::FileSystem& fs, const Caller& caller, std::string_view path);

@@ -61,7 +61,8 @@ enum class Command : uint8_t {
   // -> entry of the snapshot. The owner of the file, or root.
   kSnapshot = 2,
   // path (may end in @NAME), target: makes `target` a clone; durable when answered. -> entry of the
-  // clone. Who may read the source and write the directory of the target.
+  // clone. Who may read the file, or owns the tree, and may write the directory of the target. The
+  // clone of a file is theirs; unless root makes it, without set-uid bits and capabilities.
   kClone = 3,
   // path, name: the head becomes what the snapshot holds. -> entry: the snapshot that keeps what
   // was replaced. The owner, or root.
@@ -72,7 +73,8 @@ enum class Command : uint8_t {
   // path, name: destroys the snapshot. -> entry as it was. The owner, or root.
   kDestroy = 6,
   // path, cursor, space: the snapshots of what is at `path` and, for a directory, of all below it
-  // -> entries, next. Who is not root gets those of what is theirs.
+  // -> entries, next. Who is not root gets those of what is theirs,
+  // and those that they can read in place.
   kList = 7,
   // path (may end in @NAME) -> entry, with its space. Who may reach the path.
   kStat = 8,

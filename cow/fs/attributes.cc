@@ -14,22 +14,30 @@ absl::StatusOr<Attributes> FileSystem::GetAttributes(NodeId id) {
 }
 
 absl::StatusOr<Attributes> FileSystem::SetAttributes(NodeId id, const AttributeChange& change) {
+  COW_ASSIGN_OR_RETURN(auto inode, state_->GetLive(id));
+  return state_->SetAttributes(*inode, change);
+}
+
+absl::StatusOr<Attributes> FileHandle::SetAttributes(const AttributeChange& change) {
+  if (inode_->object->read_only()) return ReadOnlyNode();
+  return state_->SetAttributes(*inode_, change);
+}
+
+absl::StatusOr<Attributes> State::SetAttributes(Inode& inode, const AttributeChange& change) {
   using Field = AttributeChange::Field;
-  State& state = *state_;
-  COW_ASSIGN_OR_RETURN(auto inode, state.GetLive(id));
   const auto has = [&](Field field) { return (change.fields & field) != 0; };
-  COW_ASSIGN_OR_RETURN(InodeRecord before, inode->Load());
+  COW_ASSIGN_OR_RETURN(InodeRecord before, inode.Load());
   if (has(Field::kSize) && before.type != FileType::kRegular) {
     return ErrnoStatus(before.is_directory() ? EISDIR : EINVAL, "only files can be truncated");
   }
-  const bool shrinks = has(Field::kSize) && change.size < inode->object->size();
+  const bool shrinks = has(Field::kSize) && change.size < inode.object->size();
   COW_ASSIGN_OR_RETURN(store::Transaction transaction,
-                       state.store->Begin(3 * store::kFramesToChange, shrinks));
+                       store->Begin(3 * store::kFramesToChange, shrinks));
   if (has(Field::kSize)) {
-    COW_RETURN_IF_ERROR(inode->object->Truncate(transaction, change.size));
+    COW_RETURN_IF_ERROR(inode.object->Truncate(transaction, change.size));
   }
-  const timespec now = state.Now();
-  COW_RETURN_IF_ERROR(state.Change(transaction, *inode, [&](InodeRecord& record) {
+  const timespec now = Now();
+  COW_RETURN_IF_ERROR(Change(transaction, inode, [&](InodeRecord& record) {
     if (has(Field::kMode)) record.mode = change.mode & 07777;
     if (has(Field::kUid)) record.uid = change.uid;
     if (has(Field::kGid)) record.gid = change.gid;
@@ -40,7 +48,7 @@ absl::StatusOr<Attributes> FileSystem::SetAttributes(NodeId id, const AttributeC
     if (has(Field::kMtimeNow)) record.mtime = now;
     record.ctime = has(Field::kCtime) ? change.ctime : now;
   }));
-  return state.AttributesOf(*inode);
+  return AttributesOf(inode);
 }
 
 absl::StatusOr<std::string> FileSystem::ReadLink(NodeId id) {

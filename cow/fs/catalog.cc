@@ -1,6 +1,7 @@
 #include "cow/fs/catalog.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -153,7 +154,19 @@ absl::Status Catalog::Add(store::Transaction& transaction, const SnapshotRecord&
   COW_RETURN_IF_ERROR(Put(transaction, {Group(kNumber, record.number), ""},
                           OwnerBytes(owner) + NameBytes(record.name)));
   return Put(transaction, {Group(kOwner, owner.tree, owner.object), ""},
-             ByteWriter().Put(count + 1).Take());
+             ByteWriter().Put(count + 1).Put(record.number).Take());
+}
+
+absl::StatusOr<uint64_t> Catalog::NewestOf(Owner owner) const {
+  COW_ASSIGN_OR_RETURN(std::optional<IndexEntry> found,
+                       FindEntry({Group(kOwner, owner.tree, owner.object), ""}));
+  if (!found.has_value()) return 0;
+  ByteReader value(found->value);
+  value.Get<uint64_t>();
+  if (!value.at_end()) return value.Get<uint64_t>();
+  // Written before this was kept.
+  COW_ASSIGN_OR_RETURN(std::vector<SnapshotRecord> records, List(owner));
+  return records.empty() ? 0 : records.back().number;
 }
 
 absl::StatusOr<uint64_t> Catalog::FramesToRemove(Owner owner) const {
@@ -166,13 +179,21 @@ absl::StatusOr<uint64_t> Catalog::FramesToRemove(Owner owner) const {
 absl::Status Catalog::Remove(store::Transaction& transaction, const SnapshotRecord& record) {
   const Owner owner = record.owner;
   COW_ASSIGN_OR_RETURN(const uint64_t count, CountOf(owner));
+  COW_ASSIGN_OR_RETURN(const uint64_t newest, NewestOf(owner));
   COW_RETURN_IF_ERROR(
       Erase(transaction, {Group(kSnapshot, owner.tree, owner.object), NameBytes(record.name)}));
   COW_RETURN_IF_ERROR(Erase(transaction, {Group(kNumber, record.number), ""}));
   const Key owner_key = {Group(kOwner, owner.tree, owner.object), ""};
-  if (count > 1) return Put(transaction, owner_key, ByteWriter().Put(count - 1).Take());
+  if (count > 1) {
+    return Put(transaction, owner_key, ByteWriter().Put(count - 1).Put(newest).Take());
+  }
   COW_RETURN_IF_ERROR(Erase(transaction, owner_key));
   COW_ASSIGN_OR_RETURN(std::vector<PlaceName> places, LeftBy(owner));
+  return ForgetPlaces(transaction, owner, places);
+}
+
+absl::Status Catalog::ForgetPlaces(store::Transaction& transaction, Owner owner,
+                                   std::span<const PlaceName> places) {
   for (const PlaceName& place : places) {
     COW_RETURN_IF_ERROR(
         Erase(transaction,
@@ -203,23 +224,34 @@ absl::Status Catalog::Depart(store::Transaction& transaction, Owner owner, const
       order = std::max(order, ByteReader(entry.value).Get<uint64_t>() + 1);
     }
   }
-  const std::string value = ByteWriter().Put(order).Take();
+  COW_ASSIGN_OR_RETURN(const uint64_t newest, NewestOf(owner));
+  const std::string value = ByteWriter().Put(order).Put(newest).Take();
   COW_RETURN_IF_ERROR(Put(transaction, {here, OwnerBytes(owner)}, value));
-  return Put(transaction, {own, PlaceBytes(place)}, value);
+  COW_RETURN_IF_ERROR(Put(transaction, {own, PlaceBytes(place)}, value));
+  COW_ASSIGN_OR_RETURN(std::vector<PlaceName> places, LeftBy(owner));
+  if (places.size() <= kMaxPlaces) return absl::OkStatus();
+  const size_t forgotten = std::min(places.size() - kMaxPlaces, kMaxForgotten);
+  return ForgetPlaces(transaction, owner, std::span(places).last(forgotten));
 }
 
-absl::StatusOr<std::vector<Owner>> Catalog::Departed(const PlaceName& place) const {
+absl::StatusOr<std::vector<DepartedOwner>> Catalog::Departed(const PlaceName& place) const {
   const std::string group = Group(kHistory, place.tree, place.directory, place.name);
   COW_ASSIGN_OR_RETURN(std::vector<IndexEntry> entries, ListGroup(group));
-  std::vector<std::pair<uint64_t, Owner>> ordered;
+  std::vector<std::pair<uint64_t, DepartedOwner>> ordered;
   for (const IndexEntry& entry : entries) {
     ByteReader member(std::string_view(entry.key).substr(group.size()));
     const Owner owner = GetOwner(member);
     if (!member.ok()) return Malformed("malformed history in the catalog");
-    ordered.emplace_back(ByteReader(entry.value).Get<uint64_t>(), owner);
+    ByteReader value(entry.value);
+    const uint64_t order = value.Get<uint64_t>();
+    // Where it was written before this was kept, all its snapshots count.
+    const uint64_t newest =
+        value.at_end() ? std::numeric_limits<uint64_t>::max() : value.Get<uint64_t>();
+    if (!value.ok()) return Malformed("malformed history in the catalog");
+    ordered.emplace_back(order, DepartedOwner{owner, newest});
   }
-  std::ranges::sort(ordered, std::greater<>());
-  std::vector<Owner> owners;
+  std::ranges::sort(ordered, std::greater<>(), [](const auto& item) { return item.first; });
+  std::vector<DepartedOwner> owners;
   for (const auto& [order, owner] : ordered) owners.push_back(owner);
   return owners;
 }

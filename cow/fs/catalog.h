@@ -4,10 +4,11 @@
 // Kinds of entries, each a key and what it stands for (README.md has the bytes):
 //   snapshot   (owner, name)                -> catalog numbers of its content and attributes, time
 //   number     (catalog number)             -> (owner, name)
-//   owner      (owner)                      -> how many snapshots it has
-//   history    (directory, name, owner)     -> order: an owner that had the name here once
-//   names      (owner, directory, name)     -> nothing: the way back, for when the owner is
-//                                                  forgotten
+//   owner      (owner)                      -> how many snapshots it has, the newest ever
+//   history    (directory, name, owner)     -> order: an owner that had the name here once; and
+//                                              its newest snapshot then
+//   names      (owner, directory, name)     -> the same: the way back, for when the owner is
+//                                              forgotten
 //   nested     (tree, tree in it)           -> nothing
 //
 // An owner is known as long as it has snapshots. All costs are O(log) in what the catalog holds.
@@ -21,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +46,12 @@ struct PlaceName {
   uint64_t tree = 0;
   uint64_t directory = 0;
   std::string name;
+};
+
+// An owner that had a name, and the newest snapshot it had when it left it.
+struct DepartedOwner {
+  Owner owner;
+  uint64_t newest = 0;
 };
 
 struct SnapshotRecord {
@@ -79,12 +87,19 @@ class Catalog {
   absl::Status Rename(store::Transaction& transaction, const SnapshotRecord& record,
                       std::string_view name);
 
-  // `owner`, which is known, leaves a name. kFramesToDepart.
+  // `owner`, which is known, leaves a name. Of more than kMaxPlaces that it left, the oldest are
+  // forgotten. kFramesToDepart.
   absl::Status Depart(store::Transaction& transaction, Owner owner, const PlaceName& place);
   // Owners that had the name here, the last to leave first.
-  absl::StatusOr<std::vector<Owner>> Departed(const PlaceName& place) const;
+  absl::StatusOr<std::vector<DepartedOwner>> Departed(const PlaceName& place) const;
   // Names that an owner has left, the last first.
   absl::StatusOr<std::vector<PlaceName>> LeftBy(Owner owner) const;
+  // Names that `owner` left count no more. FramesToForget of how many.
+  absl::Status ForgetPlaces(store::Transaction& transaction, Owner owner,
+                            std::span<const PlaceName> places);
+  static constexpr uint64_t FramesToForget(uint64_t places) {
+    return 2 * places * kFramesPerIndexChange + store::kFramesToChange;
+  }
 
   // kFramesToNest each.
   absl::Status AddNested(store::Transaction& transaction, uint64_t parent, uint64_t tree);
@@ -98,7 +113,11 @@ class Catalog {
 
   static constexpr uint64_t kFramesToAdd = 3 * kFramesPerIndexChange + store::kFramesToChange;
   static constexpr uint64_t kFramesToNest = kFramesPerIndexChange + store::kFramesToChange;
-  static constexpr uint64_t kFramesToDepart = 2 * kFramesPerIndexChange + store::kFramesToChange;
+  static constexpr size_t kMaxPlaces = 64;
+  // Forgotten with a departure: two, so that what older versions left behind goes too.
+  static constexpr size_t kMaxForgotten = 2;
+  static constexpr uint64_t kFramesToDepart =
+      2 * (1 + kMaxForgotten) * kFramesPerIndexChange + store::kFramesToChange;
 
  private:
   // A key in two parts: entries that share the first can be listed.
@@ -111,6 +130,8 @@ class Catalog {
   absl::StatusOr<std::vector<IndexEntry>> ListGroup(const std::string& group) const;
   absl::Status Put(store::Transaction& transaction, const Key& key, std::string_view value);
   absl::Status Erase(store::Transaction& transaction, const Key& key);
+  // The highest number that a snapshot of `owner`, which is known, ever had.
+  absl::StatusOr<uint64_t> NewestOf(Owner owner) const;
 
   const std::shared_ptr<store::Object> object_;
   const Index::Seed seed_;

@@ -58,6 +58,19 @@ absl::Status FileHandle::Write(uint64_t offset, std::span<const std::byte> bytes
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint64_t> FileHandle::Append(std::span<const std::byte> bytes) {
+  if (inode_->object->read_only()) return ReadOnlyNode();
+  if (bytes.size() > kMaxWrite) return ErrnoStatus(EINVAL, "more than one transaction holds");
+  COW_ASSIGN_OR_RETURN(
+      store::Transaction transaction,
+      state_->store->Begin(store::FramesToWrite(bytes.size()) + store::kFramesToChange));
+  // No rollback comes between the two.
+  const uint64_t end = size();
+  COW_RETURN_IF_ERROR(inode_->object->Write(transaction, end, bytes));
+  COW_RETURN_IF_ERROR(Touch(transaction));
+  return end;
+}
+
 absl::Status FileHandle::Truncate(uint64_t size) {
   if (inode_->object->read_only()) return ReadOnlyNode();
   COW_ASSIGN_OR_RETURN(

@@ -20,8 +20,9 @@
 // Names of snapshots. `PATH@NAME`, also in the middle of a path; of the root `.snapshots/NAME`. The
 // last '@' splits. Lookup answers, in this order: the real entry; snapshot NAME of the inode that
 // has the name now; of inodes that had the name here and are gone, newest first. A name that
-// resolves cannot be created (EEXIST). Snapshots whose directory is gone too are listed in
-// `.snapshots/@deleted` as `NAME#TREE.OBJECT@SNAPSHOT`; there, `NAME@SNAPSHOT` finds the newest.
+// resolves cannot be created (EEXIST), nor a snapshot that an entry would hide. Snapshots whose
+// directory is gone too are listed in `.snapshots/@deleted` as `NAME#TREE.OBJECT@SNAPSHOT`, a name
+// that each snapshot of what is gone has there; `NAME@SNAPSHOT` finds the newest that is listed.
 //
 // Thread safety: all methods may be called from many threads. Lock order: the namespace lock, the
 // store's gate (a transaction), the lock of an inode, the store's own.
@@ -34,6 +35,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -73,6 +75,12 @@ struct NewNode {
   std::string target = {};  // of symbolic links
 };
 
+// Who makes a clone and is to own it.
+struct CloneMaker {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
 enum class RenameMode { kReplace, kNoReplace, kExchange };
 enum class XattrMode { kAny, kCreate, kReplace };
 
@@ -94,7 +102,11 @@ class FileHandle {
   absl::StatusOr<size_t> Read(uint64_t offset, std::span<std::byte> buffer) const;
   // Writes all of it; in transactions of at most 4 MiB.
   absl::Status Write(uint64_t offset, std::span<const std::byte> bytes);
+  // Writes at the end; answers where that was. At most 4 MiB; one append of a file at a time.
+  absl::StatusOr<uint64_t> Append(std::span<const std::byte> bytes);
   absl::Status Truncate(uint64_t size);
+  // As those of FileSystem, also where the file was removed and a rollback restored one of its id.
+  absl::StatusOr<Attributes> SetAttributes(const AttributeChange& change);
   // fallocate. Allocate makes the file that long (unless `keep_size`) and answers ENOSPC where the
   // volume has less space than that; what is a hole stays one.
   absl::Status Allocate(uint64_t offset, uint64_t length, bool keep_size);
@@ -201,7 +213,8 @@ class FileSystem {
   // ---- Snapshots. Each is O(1) in the size of what it is of and in the number of snapshots. ----
 
   // Of a live file, or of a tree, by its root directory. EISDIR for another directory ("make it a
-  // tree"), EINVAL for another kind of node or a name that cannot be one, EEXIST.
+  // tree"), EINVAL for another kind of node or a name that cannot be one, EEXIST
+  // for a name that is taken, by a snapshot or by a real entry `PATH@NAME`.
   absl::StatusOr<SnapshotInfo> TakeSnapshot(NodeId head, std::string_view name);
   // Snapshot `name` of a live file or tree. ENOENT.
   absl::StatusOr<SnapshotInfo> GetSnapshot(NodeId head, std::string_view name);
@@ -220,12 +233,15 @@ class FileSystem {
   // The owner becomes what the snapshot holds; it keeps its inode number, names and place. Returns
   // the snapshot `rollback-TIME` of what was replaced. Newer snapshots stay. Trees nested in the
   // tree stay where they are; EBUSY where their directory is not in the snapshot. ENOENT when the
-  // owner is gone (clone the snapshot instead).
-  absl::StatusOr<SnapshotInfo> RollBack(uint64_t number);
+  // owner is gone (clone the snapshot instead). `ready` is called when all is about to change and
+  // nothing can be removed any more; it may ask for attributes, and for nothing else.
+  absl::StatusOr<SnapshotInfo> RollBack(uint64_t number, const std::function<void()>& ready = {});
   // A new file at `name` with the content of a file, or a new tree with that of a tree (named by
   // its root directory), live or in a snapshot. Trees nested in it are empty directories in the
-  // clone.
-  absl::StatusOr<Node> Clone(NodeId source, NodeId directory, std::string_view name);
+  // clone. A file's clone belongs to `maker`, where there is one, and is never seen with what only
+  // root may give: without setuid, setgid and sticky bits, `security.*` and `trusted.*`.
+  absl::StatusOr<Node> Clone(NodeId source, NodeId directory, std::string_view name,
+                             const std::optional<CloneMaker>& maker = std::nullopt);
 
   // ---- Trees ----
 

@@ -6,14 +6,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cow/base/status.h"
-#include "cow/fs/bytes.h"
 #include "cow/fs/state.h"
 
 namespace cow::fs {
 namespace {
 
-// No path has more components: where one has, the parents form a ring.
-constexpr int kMaxDepth = 100000;
+// A path of more components is longer than any call takes; so it is none.
+constexpr int kMaxDepth = 4096;
 
 absl::Status NotADirectory() {
   return MakeError(absl::StatusCode::kInvalidArgument, ENOTDIR, "not a directory");
@@ -110,11 +109,12 @@ absl::StatusOr<std::optional<SnapshotRecord>> State::FindSnapshot(NodeId directo
       if (record.has_value()) return record;
     }
   }
-  COW_ASSIGN_OR_RETURN(std::vector<Owner> departed,
+  COW_ASSIGN_OR_RETURN(std::vector<DepartedOwner> departed,
                        catalog_->Departed({directory.tree, directory.object, std::string(base)}));
-  for (const Owner& owner : departed) {
+  for (const auto& [owner, newest] : departed) {
     COW_ASSIGN_OR_RETURN(auto record, catalog_->Find(owner, snapshot));
-    if (record.has_value() && !Alive(owner)) return record;
+    // Later ones were taken of a file of another name.
+    if (record.has_value() && record->number <= newest && !Alive(owner)) return record;
   }
   return std::nullopt;
 }
@@ -141,34 +141,39 @@ absl::StatusOr<std::optional<NodeId>> State::ParentOf(NodeId directory) {
   return NodeId{directory.tree, record.parent};
 }
 
+absl::StatusOr<std::pair<NodeId, std::string>> State::PlaceOf(NodeId id) {
+  NodeId parent;
+  uint64_t position = 0;
+  if (id.object == kRootObject) {
+    COW_ASSIGN_OR_RETURN(TreeRecord tree, LoadTree(id.tree));
+    parent = {tree.parent_tree, tree.parent};
+    position = tree.position;
+  } else {
+    COW_ASSIGN_OR_RETURN(auto inode, GetInode(id));
+    COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
+    if (record.nlink == 0) return NotFound("the file was removed");
+    parent = {id.tree, record.parent};
+    position = record.position;
+  }
+  COW_ASSIGN_OR_RETURN(auto directory, GetInode(parent));
+  COW_ASSIGN_OR_RETURN(Directory entries, OpenDirectory(*directory));
+  COW_ASSIGN_OR_RETURN(std::optional<NamedEntry> entry, entries.At(position));
+  if (!entry.has_value()) return NotFound("no name is known");
+  COW_ASSIGN_OR_RETURN(const NodeId target, TargetOf(parent, *entry));
+  if (target != id) return NotFound("no name is known");
+  return std::pair(parent, std::move(entry->name));
+}
+
 absl::StatusOr<std::string> State::PathWithin(NodeId id, NodeId top) {
   std::vector<std::string> names;
   for (int depth = 0; id != top; ++depth) {
     if (id.is_virtual() || id.is_stub() || id.in_snapshot() != top.in_snapshot()) {
       return NotFound("not a live node");
     }
-    if (depth > kMaxDepth) return Malformed("directories form a ring");
-    NodeId parent;
-    uint64_t position = 0;
-    if (id.object == kRootObject) {
-      COW_ASSIGN_OR_RETURN(TreeRecord tree, LoadTree(id.tree));
-      parent = {tree.parent_tree, tree.parent};
-      position = tree.position;
-    } else {
-      COW_ASSIGN_OR_RETURN(auto inode, GetInode(id));
-      COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
-      if (record.nlink == 0) return NotFound("the file was removed");
-      parent = {id.tree, record.parent};
-      position = record.position;
-    }
-    COW_ASSIGN_OR_RETURN(auto directory, GetInode(parent));
-    COW_ASSIGN_OR_RETURN(Directory entries, OpenDirectory(*directory));
-    COW_ASSIGN_OR_RETURN(std::optional<NamedEntry> entry, entries.At(position));
-    if (!entry.has_value()) return NotFound("no name is known");
-    COW_ASSIGN_OR_RETURN(const NodeId target, TargetOf(parent, *entry));
-    if (target != id) return NotFound("no name is known");
-    names.push_back(entry->name);
-    id = parent;
+    if (depth > kMaxDepth) return NotFound("the path is too deep");
+    COW_ASSIGN_OR_RETURN(auto place, PlaceOf(id));
+    names.push_back(std::move(place.second));
+    id = place.first;
   }
   return absl::StrJoin(names.rbegin(), names.rend(), "/");
 }

@@ -63,14 +63,20 @@ absl::Status State::RemoveInode(store::Transaction& transaction, Inode& inode) {
   return table->Remove(transaction, inode.object);
 }
 
+absl::StatusOr<uint64_t> State::FramesToDepart(NodeId directory, const NamedEntry& entry) {
+  if (catalog_->empty()) return 0;
+  const std::optional<Owner> owner = OwnerOf(directory, entry);
+  if (!owner.has_value()) return 0;
+  COW_ASSIGN_OR_RETURN(const uint64_t snapshots, catalog_->CountOf(*owner));
+  return snapshots == 0 ? 0 : Catalog::kFramesToDepart;
+}
+
 absl::Status State::Depart(store::Transaction& transaction, NodeId directory,
                            const NamedEntry& entry) {
-  if (catalog_->empty()) return absl::OkStatus();
-  const std::optional<Owner> owner = OwnerOf(directory, entry);
-  if (!owner.has_value()) return absl::OkStatus();
-  COW_ASSIGN_OR_RETURN(const uint64_t snapshots, catalog_->CountOf(*owner));
-  if (snapshots == 0) return absl::OkStatus();
-  return catalog_->Depart(transaction, *owner, {directory.tree, directory.object, entry.name});
+  COW_ASSIGN_OR_RETURN(const uint64_t frames, FramesToDepart(directory, entry));
+  if (frames == 0) return absl::OkStatus();
+  const Owner owner = *OwnerOf(directory, entry);
+  return catalog_->Depart(transaction, owner, {directory.tree, directory.object, entry.name});
 }
 
 absl::StatusOr<Node> FileSystem::Make(NodeId directory, std::string_view name,
@@ -174,10 +180,10 @@ absl::Status FileSystem::Unlink(NodeId directory, std::string_view name) {
   }
   COW_ASSIGN_OR_RETURN(auto inode, state.GetInode({directory.tree, entry->object}));
   COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
-  const uint64_t frames = kFramesToEnter + State::FramesToDrop(record) +
-                          (state.catalog().empty() ? 0 : Catalog::kFramesToDepart);
+  COW_ASSIGN_OR_RETURN(const uint64_t departs, state.FramesToDepart(directory, *entry));
   COW_ASSIGN_OR_RETURN(store::Transaction transaction,
-                       state.store->Begin(frames, /*use_reserve=*/true));
+                       state.store->Begin(kFramesToEnter + State::FramesToDrop(record) + departs,
+                                          /*use_reserve=*/true));
   COW_RETURN_IF_ERROR(state.Depart(transaction, directory, *entry));
   COW_RETURN_IF_ERROR(entries.Erase(transaction, entry->position));
   COW_RETURN_IF_ERROR(state.TouchDirectory(transaction, *parent, 0));
@@ -216,7 +222,10 @@ absl::StatusOr<State::EmptyDirectory> State::CheckEmpty(NodeId directory, const 
   }
   COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
   uint64_t frames = FramesToDrop(record);
-  if (entry.tree) frames += Catalog::kFramesToDepart + Catalog::kFramesToNest;
+  if (entry.tree) {
+    COW_ASSIGN_OR_RETURN(const uint64_t departs, FramesToDepart(directory, entry));
+    frames += departs + Catalog::kFramesToNest;
+  }
   return EmptyDirectory{id, std::move(inode), frames};
 }
 

@@ -55,6 +55,9 @@ struct NodeId {
 
 // Root directory of the volume: of tree 1.
 inline constexpr NodeId kRoot = {1, 1};
+// .snapshots and .snapshots/@deleted
+inline constexpr NodeId kSnapshotsDirectory = {NodeId::kVirtual, 1};
+inline constexpr NodeId kDeletedDirectory = {NodeId::kVirtual, 2};
 
 // A number for st_ino: unique among nodes, live and in snapshots (that of kRoot is 1), as long as a
 // volume has had fewer than 2^40 files in a tree and 2^21 trees and snapshots; a hash from there
@@ -143,6 +146,8 @@ struct SnapshotInfo {
   // Of the owner, from the root of the volume without a slash in front; "" for the root. Empty for
   // an owner that was removed with its directory too; then it is found in .snapshots/@deleted.
   std::string path;
+  // Of an owner that was removed: its path in .snapshots/@deleted, which no later file hides.
+  std::string deleted_path;
 };
 
 // A tree of the volume.

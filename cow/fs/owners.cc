@@ -80,6 +80,9 @@ absl::StatusOr<SnapshotInfo> State::InfoOf(const SnapshotRecord& record) {
   }
   const bool alive = Alive(record.owner);
   info.removed = !alive;
+  if (!alive) {
+    COW_ASSIGN_OR_RETURN(info.deleted_path, DeletedPath(record.owner));
+  }
   COW_ASSIGN_OR_RETURN(info.path, PathOfOwner(record, alive));
   return info;
 }
@@ -93,8 +96,12 @@ absl::StatusOr<std::string> State::PathOfOwner(const SnapshotRecord& record, boo
     COW_ASSIGN_OR_RETURN(std::optional<std::string> path, LastPath(record));
     if (path.has_value()) return *std::move(path);
   }
-  COW_ASSIGN_OR_RETURN(const std::string name, DeletedName(record.owner));
-  return std::string(kSnapshotsName) + "/" + std::string(kDeletedName) + "/" + name;
+  return DeletedPath(record.owner);
+}
+
+absl::StatusOr<std::string> State::DeletedPath(Owner owner) {
+  COW_ASSIGN_OR_RETURN(const std::string name, DeletedName(owner));
+  return absl::StrCat(std::string(kSnapshotsName), "/", std::string(kDeletedName), "/", name);
 }
 
 absl::StatusOr<std::optional<std::string>> State::LastPath(const SnapshotRecord& record) {
@@ -122,7 +129,9 @@ absl::StatusOr<std::optional<SnapshotRecord>> State::FindDeleted(std::string_vie
                                                                  std::string_view snapshot) {
   if (const std::optional<Owner> owner = ParseDeletedName(base); owner.has_value()) {
     COW_ASSIGN_OR_RETURN(auto record, catalog_->Find(*owner, snapshot));
-    if (record.has_value()) return record;
+    // What is alive is found where it is, by whoever may go there; or here, where no path is known.
+    const bool here = !Alive(*owner) || absl::IsNotFound(PathOf(HeadOf(*owner)).status());
+    if (record.has_value() && here) return record;
   }
   COW_ASSIGN_OR_RETURN(auto deleted, ListDeleted());
   std::optional<SnapshotRecord> newest;

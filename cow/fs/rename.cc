@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "cow/base/status.h"
-#include "cow/fs/bytes.h"
 #include "cow/fs/state.h"
 
 namespace cow::fs {
@@ -36,7 +35,8 @@ absl::Status State::SetPlace(store::Transaction& transaction, NodeId target, Nod
 absl::Status State::CheckNotWithin(NodeId directory, NodeId id) {
   for (int depth = 0; directory.object != kRootObject; ++depth) {
     if (directory == id) return Error(EINVAL, "a directory cannot move into itself");
-    if (depth > 100000) return Malformed("directories form a ring");
+    // More would be a ring, unless somebody went to great lengths.
+    if (depth > 100000) return Error(ELOOP, "the directory is too deep");
     COW_ASSIGN_OR_RETURN(auto inode, GetInode(directory));
     COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
     directory.object = record.parent;
@@ -134,8 +134,15 @@ static absl::Status Perform(State& state, const RenamePlan& plan, RenameMode mod
   if (plan.target.has_value() && !exchange) {
     COW_RETURN_IF_ERROR(CheckReplace(state, plan, removed));
   }
-  const uint64_t frames = 2 * kFramesPerIndexChange + 8 * store::kFramesToChange + removed.frames +
-                          (state.catalog().empty() ? 0 : 2 * Catalog::kFramesToDepart);
+  uint64_t frames = 2 * kFramesPerIndexChange + 8 * store::kFramesToChange + removed.frames;
+  COW_ASSIGN_OR_RETURN(const uint64_t source_departs,
+                       state.FramesToDepart(plan.from->id, plan.source));
+  frames += source_departs;
+  if (plan.target.has_value()) {
+    COW_ASSIGN_OR_RETURN(const uint64_t target_departs,
+                         state.FramesToDepart(plan.to->id, *plan.target));
+    frames += target_departs;
+  }
   COW_ASSIGN_OR_RETURN(store::Transaction transaction, state.store->Begin(frames));
   return exchange ? Exchange(state, transaction, plan) : Move(state, transaction, plan, removed);
 }
@@ -170,7 +177,7 @@ absl::Status FileSystem::Rename(NodeId directory, std::string_view name, NodeId 
   if (mode == RenameMode::kNoReplace) return Error(EEXIST, "the name exists already");
   COW_ASSIGN_OR_RETURN(plan.target_id, state.TargetOf(new_directory, *plan.target));
   // Two names of one node: nothing happens, says POSIX.
-  if (plan.source.SameTarget(*plan.target)) return absl::OkStatus();
+  if (plan.source_id == plan.target_id) return absl::OkStatus();
   return Perform(state, plan, mode);
 }
 

@@ -2,6 +2,7 @@
 // snapshot.
 #include <cerrno>
 #include <cstdio>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -118,12 +119,34 @@ absl::StatusOr<std::vector<Replanted>> FindReplanted(State& state, uint64_t tree
   return replanted;
 }
 
+// Files with snapshots of their own that the rollback takes away leave their names first; so those
+// snapshots are found there. A transaction each: a crash between them leaves only names too many.
+absl::Status DepartTaken(State& state, uint64_t tree, NodeId version)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
+  COW_ASSIGN_OR_RETURN(std::vector<SnapshotRecord> records, state.catalog().ListAll());
+  std::set<uint64_t> seen;
+  for (const SnapshotRecord& record : records) {
+    const Owner owner = record.owner;
+    if (owner.tree != tree || owner.is_tree() || !seen.insert(owner.object).second) continue;
+    if (!state.Alive(owner) || state.GetInode({version.tree, owner.object}).ok()) continue;
+    const auto place = state.PlaceOf(State::HeadOf(owner));
+    if (absl::IsNotFound(place.status())) continue;
+    if (!place.ok()) return place.status();
+    COW_ASSIGN_OR_RETURN(store::Transaction transaction,
+                         state.store->Begin(Catalog::kFramesToDepart, /*use_reserve=*/true));
+    COW_RETURN_IF_ERROR(state.catalog().Depart(
+        transaction, owner, {place->first.tree, place->first.object, place->second}));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SnapshotRecord> RollBackTree(State& state, const SnapshotRecord& to,
                                             const std::string& keep_as)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
   const uint64_t tree = to.owner.tree;
   COW_ASSIGN_OR_RETURN(std::vector<Replanted> replanted,
                        FindReplanted(state, tree, State::NodeOfSnapshot(to)));
+  COW_RETURN_IF_ERROR(DepartTaken(state, tree, State::NodeOfSnapshot(to)));
   COW_ASSIGN_OR_RETURN(auto head, state.TreeObject(tree));
   COW_ASSIGN_OR_RETURN(auto version, state.TreeObject(NodeId::kSnapshot | to.number));
   const uint64_t frames = State::kFramesToSnapshot + 2 * store::kFramesToChange +
@@ -146,7 +169,8 @@ absl::StatusOr<SnapshotRecord> RollBackTree(State& state, const SnapshotRecord& 
 
 }  // namespace
 
-absl::StatusOr<SnapshotInfo> FileSystem::RollBack(uint64_t number) {
+absl::StatusOr<SnapshotInfo> FileSystem::RollBack(uint64_t number,
+                                                  const std::function<void()>& ready) {
   State& state = *state_;
   absl::MutexLock lock(&state.names);
   COW_ASSIGN_OR_RETURN(SnapshotRecord to, state.RecordOf(number));
@@ -154,6 +178,7 @@ absl::StatusOr<SnapshotInfo> FileSystem::RollBack(uint64_t number) {
     return NotFound("what the snapshot was taken of is gone; clone the snapshot instead");
   }
   COW_ASSIGN_OR_RETURN(const std::string name, RollBackName(state, to.owner));
+  if (ready) ready();
   COW_ASSIGN_OR_RETURN(SnapshotRecord kept, to.owner.is_tree() ? RollBackTree(state, to, name)
                                                                : RollBackFile(state, to, name));
   return state.InfoOf(kept);

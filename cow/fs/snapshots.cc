@@ -1,7 +1,11 @@
 // Taking, finding, renaming and destroying snapshots.
+#include <algorithm>
 #include <cerrno>
+#include <span>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "cow/fs/state.h"
 
@@ -29,7 +33,41 @@ absl::Status CheckHead(const Inode& inode) {
   return absl::OkStatus();
 }
 
+// Before the last snapshot of `owner` goes: the names that it left, few at a time and before the
+// rest, so that a full volume has room for each step.
+absl::Status ForgetPlaces(State& state, Owner owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
+  constexpr size_t kAtOnce = 4;
+  COW_ASSIGN_OR_RETURN(const uint64_t count, state.catalog().CountOf(owner));
+  if (count > 1) return absl::OkStatus();
+  COW_ASSIGN_OR_RETURN(const std::vector<PlaceName> places, state.catalog().LeftBy(owner));
+  // The last that it left is where it is found should a crash come between.
+  std::span<const PlaceName> rest = std::span(places).subspan(std::min<size_t>(1, places.size()));
+  while (!rest.empty()) {
+    const auto oldest = rest.last(std::min(kAtOnce, rest.size()));
+    COW_ASSIGN_OR_RETURN(store::Transaction transaction,
+                         state.store->Begin(Catalog::FramesToForget(oldest.size()),
+                                            /*use_reserve=*/true));
+    COW_RETURN_IF_ERROR(state.catalog().ForgetPlaces(transaction, owner, oldest));
+    rest = rest.first(rest.size() - oldest.size());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status State::CheckNotHidden(NodeId head, std::string_view name) {
+  if (head == kRoot) return absl::OkStatus();
+  const auto place = PlaceOf(head);
+  if (absl::IsNotFound(place.status())) return absl::OkStatus();
+  if (!place.ok()) return place.status();
+  COW_ASSIGN_OR_RETURN(auto directory, GetInode(place->first));
+  COW_ASSIGN_OR_RETURN(Directory entries, OpenDirectory(*directory));
+  const std::string shown = absl::StrCat(place->second, "@", std::string(name));
+  COW_ASSIGN_OR_RETURN(std::optional<NamedEntry> entry, entries.Find(shown));
+  if (!entry.has_value()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kAlreadyExists, EEXIST,
+                   absl::StrCat("there is a file ", shown, ", which would hide the snapshot"));
+}
 
 absl::Status CheckSnapshotName(std::string_view name) {
   COW_RETURN_IF_ERROR(CheckName(name));
@@ -75,6 +113,7 @@ absl::StatusOr<SnapshotInfo> FileSystem::TakeSnapshot(NodeId head, std::string_v
   const Owner owner = State::OwnerOf(head);
   COW_ASSIGN_OR_RETURN(auto taken, state.catalog().Find(owner, name));
   if (taken.has_value()) return Exists(name);
+  COW_RETURN_IF_ERROR(state.CheckNotHidden(head, name));
   SnapshotRecord record;
   {
     COW_ASSIGN_OR_RETURN(store::Transaction frozen,
@@ -148,6 +187,7 @@ absl::Status FileSystem::DestroySnapshot(uint64_t number) {
   State& state = *state_;
   absl::MutexLock lock(&state.names);
   COW_ASSIGN_OR_RETURN(SnapshotRecord record, state.RecordOf(number));
+  COW_RETURN_IF_ERROR(ForgetPlaces(state, record.owner));
   COW_ASSIGN_OR_RETURN(const uint64_t frames, state.catalog().FramesToRemove(record.owner));
   COW_ASSIGN_OR_RETURN(auto version, state.store->catalog().Open(ObjectNumber(record.number)));
   std::shared_ptr<store::Object> xattrs;
@@ -176,6 +216,9 @@ absl::StatusOr<SnapshotInfo> FileSystem::RenameSnapshot(uint64_t number,
   if (record.name == new_name) return state.InfoOf(record);
   COW_ASSIGN_OR_RETURN(auto taken, state.catalog().Find(record.owner, new_name));
   if (taken.has_value()) return Exists(new_name);
+  if (state.Alive(record.owner)) {
+    COW_RETURN_IF_ERROR(state.CheckNotHidden(State::HeadOf(record.owner), new_name));
+  }
   {
     COW_ASSIGN_OR_RETURN(store::Transaction transaction, state.store->Begin(Catalog::kFramesToAdd));
     COW_RETURN_IF_ERROR(state.catalog().Rename(transaction, record, new_name));

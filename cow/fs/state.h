@@ -33,12 +33,11 @@
 #include "cow/fs/filesystem.h"
 #include "cow/fs/inode.h"
 #include "cow/fs/node.h"
+#include "cow/fs/xattrs.h"
 #include "cow/store/store.h"
 
 namespace cow::fs {
 
-inline constexpr NodeId kSnapshotsDirectory = {NodeId::kVirtual, 1};
-inline constexpr NodeId kDeletedDirectory = {NodeId::kVirtual, 2};
 inline constexpr std::string_view kSnapshotsName = ".snapshots";
 inline constexpr std::string_view kDeletedName = "@deleted";
 inline constexpr uint64_t kRootObject = 1;
@@ -86,6 +85,7 @@ class State {
   absl::Status Change(store::Transaction& transaction, Inode& inode,
                       const std::function<void(InodeRecord&)>& change);
   absl::StatusOr<Attributes> AttributesOf(const Inode& inode);
+  absl::StatusOr<Attributes> SetAttributes(Inode& inode, const AttributeChange& change);
   // Also of virtual nodes and stubs.
   absl::StatusOr<Node> NodeOf(NodeId id);
 
@@ -110,6 +110,11 @@ class State {
   // The directory that a directory is in; nullopt for kRoot and where it is not known.
   absl::StatusOr<std::optional<NodeId>> ParentOf(NodeId directory)
       ABSL_SHARED_LOCKS_REQUIRED(names);
+  // The directory that a node is in, and its name there: of a file with several the last made.
+  // ENOENT where that is not known.
+  absl::StatusOr<std::pair<NodeId, std::string>> PlaceOf(NodeId id)
+      ABSL_SHARED_LOCKS_REQUIRED(names);
+  // ENOENT also for a path so deep that nobody could use it.
   absl::StatusOr<std::string> PathOf(NodeId id) ABSL_SHARED_LOCKS_REQUIRED(names);
   // As PathOf; in a snapshot PATH@NAME and what follows.
   absl::StatusOr<std::string> AnyPathOf(NodeId id) ABSL_SHARED_LOCKS_REQUIRED(names);
@@ -149,6 +154,7 @@ class State {
 
   // ---- Extended attributes ----
 
+  absl::StatusOr<Xattrs> LoadXattrs(const Inode& inode) ABSL_SHARED_LOCKS_REQUIRED(names);
   // The object that holds those of a node in a snapshot.
   absl::StatusOr<std::shared_ptr<store::Object>> XattrsInSnapshot(const Inode& inode,
                                                                   const InodeRecord& record)
@@ -165,12 +171,16 @@ class State {
   static NodeId HeadOf(Owner owner);
   // Whether it still has a name.
   bool Alive(Owner owner);
-  // Makes `owner`, if it has snapshots, one that had the name `entry` in `directory`. Reserve
-  // kFramesToDepart.
+  // Makes the target of `entry`, if it has snapshots, one that had that name in `directory`.
+  // FramesToDepart.
+  absl::StatusOr<uint64_t> FramesToDepart(NodeId directory, const NamedEntry& entry)
+      ABSL_SHARED_LOCKS_REQUIRED(names);
   absl::Status Depart(store::Transaction& transaction, NodeId directory, const NamedEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
   // Its root: the file, or the root directory.
   static NodeId NodeOfSnapshot(const SnapshotRecord& record);
+  // EEXIST where a real entry would hide snapshot `name` of a live file or tree.
+  absl::Status CheckNotHidden(NodeId head, std::string_view name) ABSL_SHARED_LOCKS_REQUIRED(names);
   // ENOENT.
   absl::StatusOr<SnapshotRecord> RecordOf(uint64_t number) ABSL_SHARED_LOCKS_REQUIRED(names);
   absl::StatusOr<SnapshotInfo> InfoOf(const SnapshotRecord& record)
@@ -182,7 +192,8 @@ class State {
   // snapshot of that name hides it there.
   absl::StatusOr<std::optional<std::string>> LastPath(const SnapshotRecord& record)
       ABSL_SHARED_LOCKS_REQUIRED(names);
-  // Its name in .snapshots/@deleted.
+  // Its path in .snapshots/@deleted.
+  absl::StatusOr<std::string> DeletedPath(Owner owner) ABSL_SHARED_LOCKS_REQUIRED(names);
   absl::StatusOr<std::string> DeletedName(Owner owner) ABSL_SHARED_LOCKS_REQUIRED(names);
   absl::StatusOr<std::optional<SnapshotRecord>> FindDeleted(std::string_view base,
                                                             std::string_view snapshot)

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <span>
 #include <utility>
 
 #include "cow/base/status.h"
@@ -44,24 +45,77 @@ absl::StatusOr<NodeId> CloneTree(State& state, NodeId source, Inode& parent, Dir
   return NodeId{tree->number().value(), kRootObject};
 }
 
-absl::StatusOr<NodeId> CloneFile(State& state, Inode& source, Inode& parent, Directory& entries,
-                                 std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
-  COW_ASSIGN_OR_RETURN(InodeRecord record, source.Load());
-  COW_ASSIGN_OR_RETURN(auto table, state.TableOf(parent.id.tree));
+// What a clone's record and extended attributes start as.
+struct CloneStart {
+  InodeRecord record;
+  // To be shared; nullptr where they are in `record` or in `xattr_bytes`.
   std::shared_ptr<store::Object> xattrs;
+  // To be written anew, where they do not fit the record.
+  std::string xattr_bytes;
+};
+
+// What only root may give a file, and the kernel trusts.
+bool IsRootsToGive(std::string_view name) {
+  return name.starts_with("security.") || name.starts_with("trusted.");
+}
+
+absl::StatusOr<CloneStart> StartOfClone(State& state, const Inode& source,
+                                        const std::optional<CloneMaker>& maker)
+    ABSL_SHARED_LOCKS_REQUIRED(state.names) {
+  CloneStart start;
+  COW_ASSIGN_OR_RETURN(start.record, source.Load());
+  InodeRecord& record = start.record;
+  if (maker.has_value()) {
+    record.uid = maker->uid;
+    record.gid = maker->gid;
+    record.mode &= 0777;
+    COW_ASSIGN_OR_RETURN(Xattrs xattrs, state.LoadXattrs(source));
+    if (std::erase_if(xattrs, [](const auto& item) { return IsRootsToGive(item.first); }) > 0) {
+      record.xattrs = 0;
+      record.inline_kind = InodeRecord::Inline::kNothing;
+      record.inlined.clear();
+      start.xattr_bytes = EncodeXattrs(xattrs);
+      if (!xattrs.empty() && start.xattr_bytes.size() <= kMaxInline) {
+        record.inline_kind = InodeRecord::Inline::kXattrs;
+        record.inlined = std::exchange(start.xattr_bytes, {});
+      }
+      return start;
+    }
+  }
   if (record.xattrs != 0 && source.id.in_snapshot()) {
-    COW_ASSIGN_OR_RETURN(xattrs, state.XattrsInSnapshot(source, record));
+    COW_ASSIGN_OR_RETURN(start.xattrs, state.XattrsInSnapshot(source, record));
   } else if (record.xattrs != 0) {
     COW_ASSIGN_OR_RETURN(auto from, state.TableOf(source.id.tree));
-    COW_ASSIGN_OR_RETURN(xattrs, from->Open(ObjectNumber(record.xattrs)));
+    COW_ASSIGN_OR_RETURN(start.xattrs, from->Open(ObjectNumber(record.xattrs)));
   }
-  COW_ASSIGN_OR_RETURN(
-      store::Transaction frozen,
-      state.store->BeginFrozen(kFramesPerIndexChange + 5 * store::kFramesToChange));
-  if (xattrs != nullptr) {
-    COW_ASSIGN_OR_RETURN(auto shared, state.store->Share(frozen, *xattrs, *table, false));
-    record.xattrs = shared->number().value();
+  return start;
+}
+
+// Makes the object of the clone's extended attributes, where it has one.
+absl::Status MakeXattrs(State& state, store::Transaction& frozen, store::Table& table,
+                        CloneStart& start) {
+  std::shared_ptr<store::Object> made;
+  if (start.xattrs != nullptr) {
+    COW_ASSIGN_OR_RETURN(made, state.store->Share(frozen, *start.xattrs, table, false));
+  } else if (!start.xattr_bytes.empty()) {
+    COW_ASSIGN_OR_RETURN(made, table.Create(frozen));
+    COW_RETURN_IF_ERROR(made->Write(frozen, 0, std::as_bytes(std::span(start.xattr_bytes))));
   }
+  if (made != nullptr) start.record.xattrs = made->number().value();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NodeId> CloneFile(State& state, Inode& source,
+                                 const std::optional<CloneMaker>& maker, Inode& parent,
+                                 Directory& entries, std::string_view name)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.names) {
+  COW_ASSIGN_OR_RETURN(CloneStart start, StartOfClone(state, source, maker));
+  COW_ASSIGN_OR_RETURN(auto table, state.TableOf(parent.id.tree));
+  COW_ASSIGN_OR_RETURN(store::Transaction frozen,
+                       state.store->BeginFrozen(kFramesPerIndexChange + 5 * store::kFramesToChange +
+                                                store::FramesToWrite(start.xattr_bytes.size())));
+  COW_RETURN_IF_ERROR(MakeXattrs(state, frozen, *table, start));
+  InodeRecord& record = start.record;
   // As it is now that nobody writes.
   COW_ASSIGN_OR_RETURN(InodeRecord now_there, source.Load());
   record.mtime = now_there.mtime;
@@ -116,7 +170,8 @@ absl::StatusOr<Node> FileSystem::CreateTree(NodeId directory, std::string_view n
   return state.NodeOf(id);
 }
 
-absl::StatusOr<Node> FileSystem::Clone(NodeId source, NodeId directory, std::string_view name) {
+absl::StatusOr<Node> FileSystem::Clone(NodeId source, NodeId directory, std::string_view name,
+                                       const std::optional<CloneMaker>& maker) {
   State& state = *state_;
   absl::MutexLock lock(&state.names);
   if (source.is_virtual() || source.is_stub()) {
@@ -137,7 +192,7 @@ absl::StatusOr<Node> FileSystem::Clone(NodeId source, NodeId directory, std::str
   if (record.is_directory()) {
     COW_ASSIGN_OR_RETURN(id, CloneTree(state, source, *parent, entries, name));
   } else {
-    COW_ASSIGN_OR_RETURN(id, CloneFile(state, *inode, *parent, entries, name));
+    COW_ASSIGN_OR_RETURN(id, CloneFile(state, *inode, maker, *parent, entries, name));
   }
   return state.NodeOf(id);
 }
@@ -155,7 +210,9 @@ absl::StatusOr<std::vector<TreeInfo>> FileSystem::ListTrees() {
     info.number = number;
     COW_ASSIGN_OR_RETURN(TreeRecord record, state.LoadTree(number));
     info.created = record.created;
-    COW_ASSIGN_OR_RETURN(info.path, state.PathOf({number, kRootObject}));
+    absl::StatusOr<std::string> path = state.PathOf({number, kRootObject});
+    if (absl::IsNotFound(path.status())) path = state.DeletedPath({number, 0});
+    COW_ASSIGN_OR_RETURN(info.path, std::move(path));
     COW_ASSIGN_OR_RETURN(info.snapshots, state.catalog().CountOf({number, 0}));
     trees.push_back(std::move(info));
   }

@@ -14,27 +14,6 @@ constexpr uint8_t kVersion = 1;
 
 absl::Status NoData() { return ErrnoStatus(ENODATA, "no such attribute"); }
 
-absl::StatusOr<Xattrs> LoadXattrs(State& state, const Inode& inode)
-    ABSL_SHARED_LOCKS_REQUIRED(state.names) {
-  COW_ASSIGN_OR_RETURN(InodeRecord record, inode.Load());
-  if (record.inline_kind == InodeRecord::Inline::kXattrs) return DecodeXattrs(record.inlined);
-  if (record.xattrs == 0) return Xattrs();
-  std::shared_ptr<store::Object> object;
-  if (inode.object->read_only() && inode.id.in_snapshot()) {
-    COW_ASSIGN_OR_RETURN(object, state.XattrsInSnapshot(inode, record));
-  } else {
-    COW_ASSIGN_OR_RETURN(auto table, state.TableOf(inode.id.tree));
-    auto opened = table->Open(ObjectNumber(record.xattrs));
-    // They went with the last name of the file.
-    if (absl::IsNotFound(opened.status()) && record.nlink == 0) return Xattrs();
-    COW_ASSIGN_OR_RETURN(object, std::move(opened));
-  }
-  if (object->size() > kMaxXattrTotal) return Malformed("too many extended attributes");
-  std::string bytes(object->size(), '\0');
-  COW_RETURN_IF_ERROR(object->Read(0, std::as_writable_bytes(std::span(bytes))).status());
-  return DecodeXattrs(bytes);
-}
-
 }  // namespace
 
 std::string EncodeXattrs(const Xattrs& xattrs) {
@@ -58,6 +37,26 @@ absl::StatusOr<Xattrs> DecodeXattrs(std::string_view bytes) {
   }
   if (!in.ok()) return Malformed("malformed extended attributes");
   return xattrs;
+}
+
+absl::StatusOr<Xattrs> State::LoadXattrs(const Inode& inode) {
+  COW_ASSIGN_OR_RETURN(InodeRecord record, inode.Load());
+  if (record.inline_kind == InodeRecord::Inline::kXattrs) return DecodeXattrs(record.inlined);
+  if (record.xattrs == 0) return Xattrs();
+  std::shared_ptr<store::Object> object;
+  if (inode.object->read_only() && inode.id.in_snapshot()) {
+    COW_ASSIGN_OR_RETURN(object, XattrsInSnapshot(inode, record));
+  } else {
+    COW_ASSIGN_OR_RETURN(auto table, TableOf(inode.id.tree));
+    auto opened = table->Open(ObjectNumber(record.xattrs));
+    // They went with the last name of the file.
+    if (absl::IsNotFound(opened.status()) && record.nlink == 0) return Xattrs();
+    COW_ASSIGN_OR_RETURN(object, std::move(opened));
+  }
+  if (object->size() > kMaxXattrTotal) return Malformed("too many extended attributes");
+  std::string bytes(object->size(), '\0');
+  COW_RETURN_IF_ERROR(object->Read(0, std::as_writable_bytes(std::span(bytes))).status());
+  return DecodeXattrs(bytes);
 }
 
 absl::StatusOr<std::shared_ptr<store::Object>> State::XattrsInSnapshot(const Inode& inode,
@@ -110,7 +109,7 @@ absl::StatusOr<std::string> FileSystem::GetXattr(NodeId id, std::string_view nam
   if (id.is_virtual() || id.is_stub()) return NoData();
   absl::ReaderMutexLock lock(&state_->names);
   COW_ASSIGN_OR_RETURN(auto inode, state_->GetInode(id));
-  COW_ASSIGN_OR_RETURN(Xattrs xattrs, LoadXattrs(*state_, *inode));
+  COW_ASSIGN_OR_RETURN(Xattrs xattrs, state_->LoadXattrs(*inode));
   const auto found = xattrs.find(name);
   if (found == xattrs.end()) return NoData();
   return std::move(found->second);
@@ -121,7 +120,7 @@ absl::StatusOr<std::vector<std::string>> FileSystem::ListXattrs(NodeId id) {
   if (id.is_virtual() || id.is_stub()) return names;
   absl::ReaderMutexLock lock(&state_->names);
   COW_ASSIGN_OR_RETURN(auto inode, state_->GetInode(id));
-  COW_ASSIGN_OR_RETURN(Xattrs xattrs, LoadXattrs(*state_, *inode));
+  COW_ASSIGN_OR_RETURN(Xattrs xattrs, state_->LoadXattrs(*inode));
   for (const auto& [name, value] : xattrs) names.push_back(name);
   return names;
 }
@@ -135,7 +134,7 @@ absl::Status FileSystem::SetXattr(NodeId id, std::string_view name, std::string_
   State& state = *state_;
   absl::MutexLock lock(&state.names);
   COW_ASSIGN_OR_RETURN(auto inode, state.GetLive(id));
-  COW_ASSIGN_OR_RETURN(Xattrs xattrs, LoadXattrs(state, *inode));
+  COW_ASSIGN_OR_RETURN(Xattrs xattrs, state.LoadXattrs(*inode));
   const bool exists = xattrs.find(name) != xattrs.end();
   if (mode == XattrMode::kCreate && exists) return ErrnoStatus(EEXIST, "attribute exists");
   if (mode == XattrMode::kReplace && !exists) return NoData();
@@ -152,7 +151,7 @@ absl::Status FileSystem::RemoveXattr(NodeId id, std::string_view name) {
   State& state = *state_;
   absl::MutexLock lock(&state.names);
   COW_ASSIGN_OR_RETURN(auto inode, state.GetLive(id));
-  COW_ASSIGN_OR_RETURN(Xattrs xattrs, LoadXattrs(state, *inode));
+  COW_ASSIGN_OR_RETURN(Xattrs xattrs, state.LoadXattrs(*inode));
   const auto found = xattrs.find(name);
   if (found == xattrs.end()) return NoData();
   xattrs.erase(found);

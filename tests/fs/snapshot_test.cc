@@ -54,9 +54,10 @@ TEST(SnapshotTest, EverythingInASnapshotIsReadOnly) {
 
 TEST(SnapshotTest, ARealEntryWins) {
   TestVolume volume;
-  volume.MakeFile("file", "file");
+  volume.MakeFile("x", "file");
   volume.MakeFile("file@mon", "a real one");
-  volume.Snapshot("file", "mon");
+  volume.Snapshot("x", "mon");
+  ASSERT_EQ(volume.Rename("x", "file"), 0);
   EXPECT_EQ(volume.Read("file@mon"), "a real one");
   EXPECT_EQ(volume.Read(volume->FindSnapshot("file", "mon")->node), "file");
   ASSERT_EQ(volume.Unlink("file@mon"), 0);
@@ -65,6 +66,20 @@ TEST(SnapshotTest, ARealEntryWins) {
   volume.MakeFile("x@y", "x at y");
   volume.Snapshot("x@y", "mon");
   EXPECT_EQ(volume.Read("x@y@mon"), "x at y");
+}
+
+TEST(SnapshotTest, NoneIsTakenThatARealEntryWouldHide) {
+  TestVolume volume;
+  volume.MakeDirectory("d");
+  const Node file = volume.MakeFile("d/file", "file");
+  volume.MakeFile("d/file@mon", "a real one");
+  EXPECT_EQ(Code(volume->TakeSnapshot(file.id, "mon").status()), EEXIST);
+  const SnapshotInfo taken = volume.Snapshot("d/file", "tue");
+  EXPECT_EQ(Code(volume->RenameSnapshot(taken.number, "mon").status()), EEXIST);
+  volume.MakeTree("d/t");
+  volume.MakeDirectory("d/t@mon");
+  EXPECT_EQ(Code(volume->TakeSnapshot(volume.Id("d/t"), "mon").status()), EEXIST);
+  EXPECT_EQ(volume.Snapshots().size(), 1u);
 }
 
 TEST(SnapshotTest, OnlyFilesAndTreesHaveSnapshots) {
@@ -171,6 +186,77 @@ TEST(SnapshotTest, WithTheirDirectoryGoneTheyAreUnderDeleted) {
   EXPECT_THAT(volume.Damages(), IsEmpty());
 }
 
+TEST(SnapshotTest, ANameShowsOnlyWhatWasTakenBeforeItWasLeft) {
+  TestVolume volume;
+  volume.MakeFile("x", "public");
+  volume.Snapshot("x", "mon");
+  volume.MakeDirectory("closed");
+  ASSERT_EQ(volume.Rename("x", "closed/x"), 0);
+  volume.Write("closed/x", "secret");
+  volume.Snapshot("closed/x", "tue");
+  ASSERT_EQ(volume.Unlink("closed/x"), 0);
+  EXPECT_EQ(volume.Read("x@mon"), "public");
+  EXPECT_EQ(volume.Error("x@tue"), ENOENT);
+  EXPECT_EQ(volume.Read("closed/x@tue"), "secret");
+  volume.Reopen();
+  EXPECT_EQ(volume.Error("x@tue"), ENOENT);
+  EXPECT_THAT(volume.Damages(), IsEmpty());
+}
+
+TEST(SnapshotTest, OfWhatIsAliveNothingIsUnderDeleted) {
+  TestVolume volume;
+  const Node node = volume.MakeFile("x", "one");
+  volume.Snapshot("x", "mon");
+  const std::string name = ".snapshots/@deleted/#1." + std::to_string(node.id.object);
+  EXPECT_EQ(volume.Error(name + "@mon"), ENOENT);
+  ASSERT_EQ(volume.Unlink("x"), 0);
+  EXPECT_EQ(volume.Read(name + "@mon"), "one");
+  // It has this name whatever comes to hide the other.
+  volume.MakeFile("x", "two");
+  const auto infos = volume.Snapshots();
+  ASSERT_EQ(infos.size(), 1u);
+  EXPECT_EQ(infos[0].path, "x");
+  EXPECT_EQ(volume.Read(infos[0].deleted_path + "@mon"), "one");
+}
+
+TEST(SnapshotTest, TheNamesThatAFileLeftAreCountedOut) {
+  TestVolume volume;
+  volume.MakeFile("n0", "one");
+  volume.Snapshot("n0", "mon");
+  constexpr int kNames = 200;
+  for (int i = 0; i < kNames; ++i) {
+    ASSERT_EQ(volume.Rename("n" + std::to_string(i), "n" + std::to_string(i + 1)), 0);
+  }
+  ASSERT_EQ(volume.Unlink("n" + std::to_string(kNames)), 0);
+  EXPECT_EQ(volume.Error("n0@mon"), ENOENT);
+  EXPECT_EQ(volume.Read("n" + std::to_string(kNames) + "@mon"), "one");
+  EXPECT_EQ(volume.Read("n" + std::to_string(kNames - 63) + "@mon"), "one");
+  EXPECT_EQ(volume.Error("n" + std::to_string(kNames - 64) + "@mon"), ENOENT);
+  EXPECT_THAT(volume.Damages(), IsEmpty());
+  EXPECT_EQ(volume.Destroy("n" + std::to_string(kNames), "mon"), 0);
+  EXPECT_EQ(volume.Error("n" + std::to_string(kNames) + "@mon"), ENOENT);
+  EXPECT_THAT(volume.Damages(), IsEmpty());
+}
+
+TEST(SnapshotTest, OneOfAPathTooDeepToBeUsedDoesNotSpoilTheList) {
+  TestVolume volume;
+  volume.MakeFile("x", "one");
+  volume.Snapshot("x", "mon");
+  NodeId directory = kRoot;
+  for (int depth = 0; depth < 5000; ++depth) {
+    auto made = volume->Make(directory, "d", {.type = FileType::kDirectory, .mode = 0755});
+    ASSERT_TRUE(made.ok()) << made.status();
+    directory = made->id;
+  }
+  auto file = volume->Make(directory, "f", {.type = FileType::kRegular, .mode = 0644});
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(volume->TakeSnapshot(file->id, "deep").ok());
+  const auto infos = volume.Snapshots();
+  ASSERT_EQ(infos.size(), 2u);
+  EXPECT_EQ(infos[0].path, "x");
+  EXPECT_EQ(volume->FindSnapshot(infos[1].path, "deep")->number, infos[1].number);
+}
+
 TEST(SnapshotTest, RenamesAndLists) {
   TestVolume volume;
   volume.MakeFile("x", "one");
@@ -267,6 +353,41 @@ TEST(SnapshotTest, ClonesAreFilesOfTheirOwn) {
   EXPECT_EQ(volume->CountSnapshots(volume.Id("old")).value(), 0u);
   volume.MakeDirectory("d");
   EXPECT_EQ(volume.Clone("d", "e"), EISDIR);
+  EXPECT_THAT(volume.Damages(), IsEmpty());
+}
+
+TEST(SnapshotTest, AClonesMakerGetsItWithoutWhatOnlyRootMayGive) {
+  TestVolume volume;
+  const Node node = volume.MakeFile("x", "one");
+  ASSERT_TRUE(
+      volume->SetAttributes(node.id, {.fields = AttributeChange::kMode, .mode = 06755}).ok());
+  ASSERT_EQ(volume->SetXattr(node.id, "security.capability", "c"), absl::OkStatus());
+  ASSERT_EQ(volume->SetXattr(node.id, "trusted.t", "t"), absl::OkStatus());
+  const CloneMaker maker = {.uid = 7, .gid = 8};
+  int round = 0;
+  for (const std::string& value : {std::string(), std::string("small"), std::string(9000, 'L')}) {
+    const std::string name = "round" + std::to_string(++round);
+    SCOPED_TRACE(name);
+    if (!value.empty()) {
+      ASSERT_EQ(volume->SetXattr(node.id, "user.a", value), absl::OkStatus());
+    }
+    volume.Snapshot("x", name);
+    for (const std::string& source : {std::string("x"), "x@" + name}) {
+      const auto clone = volume->Clone(volume.Id(source), kRoot, name + source, maker);
+      ASSERT_TRUE(clone.ok()) << clone.status();
+      EXPECT_EQ(clone->attributes.uid, 7u);
+      EXPECT_EQ(clone->attributes.gid, 8u);
+      EXPECT_EQ(clone->attributes.mode, 0755u);
+      EXPECT_EQ(volume.Read(name + source), "one");
+      if (value.empty()) {
+        EXPECT_THAT(volume->ListXattrs(clone->id).value(), IsEmpty());
+      } else {
+        EXPECT_THAT(volume->ListXattrs(clone->id).value(), ElementsAre("user.a"));
+        EXPECT_EQ(volume->GetXattr(clone->id, "user.a").value(), value);
+      }
+    }
+  }
+  EXPECT_EQ(volume->ListXattrs(node.id)->size(), 3u);
   EXPECT_THAT(volume.Damages(), IsEmpty());
 }
 

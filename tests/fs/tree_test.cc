@@ -145,16 +145,31 @@ TEST(TreeTest, RollBackBringsRemovedFilesBackAlsoOpenOnes) {
   EXPECT_THAT(volume.Damages(), IsEmpty());
 }
 
-TEST(TreeTest, SnapshotsOfFilesThatARollbackTookAreUnderDeleted) {
+TEST(TreeTest, SnapshotsOfFilesThatARollbackTookAreFoundWhereTheyWere) {
   TestVolume volume;
   volume.Snapshot("", "empty");
   volume.MakeFile("f", "one");
   volume.Snapshot("f", "own");
   ASSERT_EQ(volume.RollBack("", "empty"), 0);
-  EXPECT_EQ(volume.Error("f@own"), ENOENT);
-  auto names = volume.List(".snapshots/@deleted");
-  ASSERT_EQ(names.size(), 1u);
-  EXPECT_EQ(volume.Read(".snapshots/@deleted/" + names[0]), "one");
+  EXPECT_EQ(volume.Error("f"), ENOENT);
+  EXPECT_EQ(volume.Read("f@own"), "one");
+  EXPECT_THAT(volume.List(".snapshots/@deleted"), IsEmpty());
+  EXPECT_THAT(volume.Damages(), IsEmpty());
+}
+
+TEST(TreeTest, ATreeMovesBackOntoTheStubThatARollbackLeft) {
+  TestVolume volume;
+  volume.MakeDirectory("d");
+  volume.MakeTree("t");
+  volume.MakeFile("t/f", "x");
+  volume.Snapshot("", "mon");
+  ASSERT_EQ(volume.Rename("t", "d/t"), 0);
+  ASSERT_EQ(volume.RollBack("", "mon"), 0);
+  EXPECT_THAT(volume.List("t"), IsEmpty());
+  EXPECT_EQ(volume.Read("d/t/f"), "x");
+  ASSERT_EQ(volume.Rename("d/t", "t"), 0);
+  EXPECT_EQ(volume.Read("t/f"), "x");
+  EXPECT_EQ(volume.Error("d/t"), ENOENT);
   EXPECT_THAT(volume.Damages(), IsEmpty());
 }
 

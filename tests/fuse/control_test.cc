@@ -1,11 +1,15 @@
 // What cowctl asks of a mount: answers, and who may ask.
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
@@ -30,16 +34,23 @@ class ControlTest : public ::testing::Test {
     if (root_ >= 0) close(root_);
   }
 
-  // The errno of a request made by another user, who gets the descriptor from us.
-  int ErrnoAs(uid_t user, const control::Request& request) const {
+  // What `action` answers when another user does it, who gets our descriptors.
+  static int As(uid_t user, const std::function<int()>& action) {
     const pid_t child = fork();
     if (child == 0) {
-      if (setgid(user) != 0 || setuid(user) != 0) _exit(255);
-      _exit(ErrnoOf(control::Call(root_, request).status()));
+      if (setgroups(0, nullptr) != 0 || setgid(user) != 0 || setuid(user) != 0) _exit(255);
+      _exit(action());
     }
     int status = -1;
     waitpid(child, &status, 0);
     return WEXITSTATUS(status);
+  }
+  // The errno of a request that another user makes.
+  int ErrnoAs(uid_t user, const control::Request& request) const {
+    return As(user, [&] { return ErrnoOf(control::Call(root_, request).status()); });
+  }
+  static int OpenErrnoAs(uid_t user, const std::string& path) {
+    return As(user, [&] { return open(path.c_str(), O_RDONLY) >= 0 ? 0 : errno; });
   }
 
   Mount mount_;
@@ -132,6 +143,165 @@ TEST_F(ControlTest, ACloneBelongsToWhoMadeIt) {
   ASSERT_EQ(stat((mount_ / "open/p").c_str(), &info), 0);
   EXPECT_EQ(info.st_uid, 1000u);
   EXPECT_EQ(info.st_mode & 07777, 0755u);
+}
+
+TEST_F(ControlTest, AClonedProgramHasNoCapabilitiesUnlessRootMadeIt) {
+  ASSERT_TRUE(Put(mount_ / "program", "p"));
+  ASSERT_EQ(mkdir((mount_ / "open").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "open").c_str(), 0777), 0);
+  // cap_setuid in the permitted and effective sets.
+  const std::string capability("\1\0\0\2\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  ASSERT_EQ(setxattr((mount_ / "program").c_str(), "security.capability", capability.data(),
+                     capability.size(), 0),
+            0);
+  ASSERT_EQ(setxattr((mount_ / "program").c_str(), "user.a", "1", 1, 0), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("program", "mon"), absl::OkStatus());
+  ASSERT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "program", .target = "open/live"}),
+            0);
+  ASSERT_EQ(
+      ErrnoAs(1000, {.command = Command::kClone, .path = "program@mon", .target = "open/snapshot"}),
+      0);
+  ASSERT_EQ(mount_.Clone("program", "open/roots"), absl::OkStatus());
+  const auto size = [&](const std::string& path, const char* name) {
+    return getxattr((mount_ / path).c_str(), name, nullptr, 0);
+  };
+  for (const std::string path : {"open/live", "open/snapshot"}) {
+    EXPECT_EQ(size(path, "security.capability"), -1) << path;
+    EXPECT_EQ(errno, ENODATA) << path;
+    EXPECT_EQ(size(path, "user.a"), 1) << path;
+  }
+  EXPECT_EQ(size("open/roots", "security.capability"), 20);
+}
+
+TEST_F(ControlTest, OnlyItsOwnerClonesATree) {
+  ASSERT_EQ(mount_.CreateTree("t"), absl::OkStatus());
+  ASSERT_TRUE(Put(mount_ / "t/program", "p"));
+  ASSERT_EQ(chmod((mount_ / "t/program").c_str(), 04755), 0);
+  ASSERT_EQ(mkdir((mount_ / "open").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "open").c_str(), 0777), 0);
+  ASSERT_EQ(chown((mount_ / "t").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("t", "mon"), absl::OkStatus());
+  ASSERT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "t", .target = "open/own"}), 0);
+  ASSERT_EQ(chown((mount_ / "t").c_str(), 0, 0), 0);
+  // It was theirs when the snapshot was taken; it is not any more.
+  for (const char* path : {"t", "t@mon"}) {
+    EXPECT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = path, .target = "open/other"}),
+              EPERM)
+        << path;
+  }
+  EXPECT_FALSE(Exists(mount_ / "open/other"));
+}
+
+TEST_F(ControlTest, AFileThatAppearsIsOpenedWithItsOwnRightsOnly) {
+  ASSERT_TRUE(Put(mount_ / "secret", "s"));
+  ASSERT_EQ(chmod((mount_ / "secret").c_str(), 0600), 0);
+  ASSERT_EQ(mkdir((mount_ / "tmp").c_str(), 0755), 0);
+  ASSERT_EQ(chmod((mount_ / "tmp").c_str(), 01777), 0);
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = absl::StrCat("tmp/f", round);
+    // The kernel comes to know that it is not there.
+    ASSERT_FALSE(Exists(mount_ / name));
+    std::thread cloner([&] { EXPECT_EQ(mount_.Clone("secret", name), absl::OkStatus()); });
+    // As soon as the server has it, the user opens it, while the kernel may not know yet.
+    EXPECT_EQ(As(1000,
+                 [&] {
+                   const control::Request stat = {.command = Command::kStat, .path = name};
+                   while (!control::Call(root_, stat).ok()) {
+                   }
+                   const int file = open((mount_ / name).c_str(), O_RDWR | O_CREAT, 0644);
+                   return file >= 0 ? 0 : errno;
+                 }),
+              EACCES);
+    cloner.join();
+  }
+}
+
+TEST_F(ControlTest, WhatIsUnderDeletedIsItsOwnersAndRoots) {
+  ASSERT_EQ(mkdir((mount_ / "closed").c_str(), 0700), 0);
+  for (const char* name : {"closed/roots", "closed/theirs", "closed/alive"}) {
+    ASSERT_TRUE(Put(mount_ / name, "secret"));
+    ASSERT_EQ(mount_.TakeSnapshot(name, "early"), absl::OkStatus());
+  }
+  ASSERT_EQ(chown((mount_ / "closed/theirs").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("closed/theirs", "mon"), absl::OkStatus());
+  struct stat info;
+  ASSERT_EQ(stat((mount_ / "closed/alive").c_str(), &info), 0);
+  EXPECT_FALSE(Exists(mount_ / absl::StrCat(".snapshots/@deleted/#1.", info.st_ino, "@early")));
+  ASSERT_EQ(RunProgram({"rm", "-r", mount_ / "closed"}).status, 0);
+  EXPECT_EQ(Names(mount_ / ".snapshots/@deleted").size(), 4u);
+  EXPECT_EQ(Get(mount_ / ".snapshots/@deleted/roots@early"), "secret");
+  const std::string deleted = mount_ / ".snapshots/@deleted";
+  EXPECT_EQ(As(1000, [&] { return static_cast<int>(Names(deleted).size()); }), 1);
+  EXPECT_EQ(OpenErrnoAs(1000, deleted + "/theirs@mon"), 0);
+  EXPECT_EQ(OpenErrnoAs(1000, deleted + "/theirs@early"), ENOENT);
+  EXPECT_EQ(OpenErrnoAs(1000, deleted + "/roots@early"), ENOENT);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kStat, .path = ".snapshots/@deleted/roots@early"}),
+            ENOENT);
+  EXPECT_EQ(
+      ErrnoAs(1000,
+              {.command = Command::kDestroy, .path = ".snapshots/@deleted/roots", .name = "early"}),
+      ENOENT);
+}
+
+TEST_F(ControlTest, AnotherUsersSnapshotsAreListedWhereTheyCanBeRead) {
+  ASSERT_EQ(mkdir((mount_ / "closed").c_str(), 0700), 0);
+  for (const char* name : {"public", "private", "closed/public"}) {
+    ASSERT_TRUE(Put(mount_ / name, "x"));
+    ASSERT_EQ(chmod((mount_ / name).c_str(), std::string(name) == "private" ? 0600 : 0644), 0);
+    ASSERT_EQ(mount_.TakeSnapshot(name, "mon"), absl::OkStatus());
+  }
+  ASSERT_EQ(mount_.TakeSnapshot("", "all"), absl::OkStatus());
+  EXPECT_EQ(mount_.Call({.command = Command::kList})->entries.size(), 4u);
+  EXPECT_EQ(As(1000,
+               [&] {
+                 const auto reply = control::Call(root_, {.command = Command::kList});
+                 if (!reply.ok() || reply->entries.size() != 2) return 1;
+                 return reply->entries[0].name == "all" && reply->entries[1].path == "public" ? 0
+                                                                                              : 2;
+               }),
+            0);
+}
+
+TEST_F(ControlTest, ACommandDoesNotFallThroughToAFileThatIsGone) {
+  ASSERT_TRUE(Put(mount_ / "h", "first"));
+  ASSERT_EQ(mount_.TakeSnapshot("h", "d"), absl::OkStatus());
+  ASSERT_EQ(unlink((mount_ / "h").c_str()), 0);
+  ASSERT_TRUE(Put(mount_ / "h", "second"));
+  ASSERT_EQ(mount_.TakeSnapshot("h", "d"), absl::OkStatus());
+  ASSERT_EQ(mount_.Destroy("h", "d"), absl::OkStatus());
+  const absl::Status again = mount_.Destroy("h", "d");
+  EXPECT_EQ(ErrnoOf(again), ENOENT);
+  const std::string text(again.message());
+  const size_t at = text.find(".snapshots/@deleted/h#");
+  ASSERT_NE(at, std::string::npos) << text;
+  const std::string path = text.substr(at, text.rfind('@') - at);
+  EXPECT_EQ(Get(mount_ / "h@d"), "first");
+  const absl::Status back = mount_.RollBack("h", "d");
+  EXPECT_EQ(ErrnoOf(back), ENOENT);
+  EXPECT_THAT(std::string(back.message()), ::testing::HasSubstr("copy the snapshot over it"));
+  EXPECT_EQ(Get(mount_ / (path + "@d")), "first");
+  ASSERT_EQ(mount_.Destroy(path, "d"), absl::OkStatus());
+  EXPECT_FALSE(Exists(mount_ / "h@d"));
+  EXPECT_EQ(Get(mount_ / "h"), "second");
+}
+
+TEST_F(ControlTest, OnlyRootRollsAFileBackToAnotherOwner) {
+  ASSERT_TRUE(Put(mount_ / "program", "p"));
+  ASSERT_EQ(chmod((mount_ / "program").c_str(), 04755), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("program", "roots"), absl::OkStatus());
+  ASSERT_EQ(chown((mount_ / "program").c_str(), 1000, 1000), 0);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kRollBack, .path = "program", .name = "roots"}),
+            EPERM);
+  EXPECT_EQ(mount_.RollBack("program", "roots"), absl::OkStatus());
+}
+
+TEST_F(ControlTest, NamesOfTrustedAttributesAreRoots) {
+  ASSERT_TRUE(Put(mount_ / "a", "a"));
+  ASSERT_EQ(setxattr((mount_ / "a").c_str(), "trusted.t", "1", 1, 0), 0);
+  ASSERT_EQ(setxattr((mount_ / "a").c_str(), "user.u", "1", 1, 0), 0);
+  const auto size = [&] { return static_cast<int>(listxattr((mount_ / "a").c_str(), nullptr, 0)); };
+  EXPECT_EQ(size(), 17);
+  EXPECT_EQ(As(1000, size), 7);
 }
 
 TEST_F(ControlTest, RefusesWhatIsNoRequest) {
