@@ -287,6 +287,18 @@ absl::StatusOr<CheckResult> Volume::Check(
   return result;
 }
 
+absl::StatusOr<RepairResult> Volume::Repair(
+    const std::function<void(uint64_t done, uint64_t all)>& progress) {
+  COW_RETURN_IF_ERROR(state_->CheckWritable());
+  COW_ASSIGN_OR_RETURN(store::RepairResult repaired,
+                       state_->store().Repair([&progress](uint64_t done, uint64_t all) {
+                         if (progress) progress(done * kPageSize, all * kPageSize);
+                       }));
+  return RepairResult{.corrected_counts = repaired.corrected_counts,
+                      .freed_bytes = repaired.freed_frames * kPageSize,
+                      .lost_frames = repaired.lost_nodes};
+}
+
 std::array<uint8_t, 16> Volume::Uuid() const { return state_->store().uuid(); }
 
 }  // namespace cow

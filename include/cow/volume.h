@@ -90,6 +90,14 @@ struct CheckResult {
   uint64_t checked_bytes = 0;
 };
 
+struct RepairResult {
+  uint64_t corrected_counts = 0;  // of references to frames, that were wrong
+  uint64_t freed_bytes = 0;       // in use by nothing
+  // Frames of names and page tables that cannot be read. What they refer to is not known; so, where
+  // there are any, no count was touched: remove what is damaged (Check names it), and repair again.
+  uint64_t lost_frames = 0;
+};
+
 struct ListOptions {
   bool recursive = false;  // also the snapshots of everything below the path
   bool space = false;      // fill in Entry::space; costs a look at each frame of each snapshot
@@ -158,6 +166,11 @@ class Volume {
   // run.
   absl::StatusOr<CheckResult> Check(
       const std::function<void(uint64_t done, uint64_t all)>& progress = {}) const;
+  // Mends what can be mended without guessing: counts of references, space that nothing uses. (A
+  // copy of the superblock is made good when the volume is opened.) Writers wait. kUnavailable
+  // (EBUSY) while other processes read the volume. Memory: 4 bytes for each 4 KiB in use.
+  absl::StatusOr<RepairResult> Repair(
+      const std::function<void(uint64_t done, uint64_t all)>& progress = {});
   std::array<uint8_t, 16> Uuid() const;
 
  private:

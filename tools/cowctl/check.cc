@@ -1,6 +1,11 @@
-// The command that verifies a whole volume.
+// The command that verifies a whole volume, and mends it.
+#include <filesystem>
+#include <memory>
+#include <optional>
+
 #include "cow/base/status.h"
 #include "cow/base/types.h"
+#include "cow/volume.h"
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
 #include "tools/cowctl/errors.h"
@@ -10,48 +15,94 @@
 namespace cow::ctl {
 namespace {
 
-void PrintOutcome(const std::string& argument, const CheckOutcome& outcome, const Format& format,
-                  std::ostream& out) {
+std::string Damages(size_t count) {
+  return count == 0 ? "no damage" : count == 1 ? "1 damage" : std::to_string(count) + " damages";
+}
+
+// What was done about damage that was found.
+struct Mended {
+  size_t found = 0;
+  RepairResult result;
+};
+
+void PrintOutcome(const std::string& argument, const CheckOutcome& outcome,
+                  const std::optional<Mended>& mended, const Format& format, std::ostream& out) {
   if (format.json) {
     Json damages = Json::array();
     for (const control::Damage& damage : outcome.damages) {
       damages.push_back({{"where", damage.where}, {"what", damage.what}});
     }
-    PrintJson({{"volume", argument},
-               {"damaged", !outcome.damages.empty()},
-               {"frames", outcome.frames},
-               {"damages", std::move(damages)}},
-              out);
+    Json json = {{"volume", argument},
+                 {"damaged", !outcome.damages.empty()},
+                 {"frames", outcome.frames},
+                 {"damages", std::move(damages)}};
+    if (mended.has_value()) {
+      json["repaired"] = {{"found", mended->found},
+                          {"counts", mended->result.corrected_counts},
+                          {"freed", mended->result.freed_bytes}};
+    }
+    PrintJson(json, out);
     return;
   }
   for (const control::Damage& damage : outcome.damages) {
     out << Escaped(damage.where) << (format.script ? "\t" : ": ") << Escaped(damage.what) << '\n';
   }
   if (format.script) return;
-  const std::string checked = Bytes(outcome.frames * kPageSize, format.exact);
-  const size_t count = outcome.damages.size();
-  out << Escaped(argument) << ": checked " << checked << ", "
-      << (count == 0   ? "no damage"
-          : count == 1 ? "1 damage"
-                       : std::to_string(count) + " damages")
-      << '\n';
+  out << Escaped(argument) << ": checked " << Bytes(outcome.frames * kPageSize, format.exact)
+      << ", ";
+  if (!mended.has_value() || mended->found == 0) {
+    out << Damages(outcome.damages.size()) << '\n';
+    return;
+  }
+  out << "found " << Damages(mended->found) << ", mended " << mended->result.corrected_counts
+      << " counts, freed " << Bytes(mended->result.freed_bytes, format.exact) << ", "
+      << Damages(outcome.damages.size()) << " left";
+  if (mended->result.lost_frames > 0) {
+    out << "; remove what is damaged, then repair again";
+  }
+  out << '\n';
+}
+
+absl::StatusOr<CheckOutcome> CheckWhole(const std::string& argument,
+                                        const Environment& environment) {
+  COW_ASSIGN_OR_RETURN(std::unique_ptr<Target> target, LocateWhole(environment.doors, argument));
+  Progress progress(environment.err, environment.err_is_terminal);
+  return target->Check([&progress](uint64_t done, uint64_t total) {
+    progress.Update(done * kPageSize, total * kPageSize);
+  });
+}
+
+absl::StatusOr<RepairResult> Repair(const std::string& volume, const Environment& environment) {
+  COW_ASSIGN_OR_RETURN(Volume opened, Volume::Open(volume));
+  Progress progress(environment.err, environment.err_is_terminal);
+  return opened.Repair(
+      [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); });
 }
 
 }  // namespace
 
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
-  absl::StatusOr<std::unique_ptr<Target>> target = LocateWhole(environment.doors, argument);
-  if (!target.ok()) return Named(target.status(), argument);
-  absl::StatusOr<CheckOutcome> outcome;
-  {
-    Progress progress(environment.err, environment.err_is_terminal);
-    outcome = (*target)->Check([&progress](uint64_t done, uint64_t total) {
-      progress.Update(done * kPageSize, total * kPageSize);
-    });
+  std::string_view volume = argument;
+  std::string_view path;
+  SplitVolume(argument, volume, path);
+  if (arguments.repair && std::filesystem::is_directory(volume)) {
+    return UsageError(argument + ": --repair is for a volume that is not mounted");
   }
+  absl::StatusOr<CheckOutcome> outcome = CheckWhole(argument, environment);
   if (!outcome.ok()) return Named(outcome.status(), argument);
-  PrintOutcome(argument, *outcome, arguments.format, environment.out);
+  std::optional<Mended> mended;
+  if (arguments.repair) {
+    mended = Mended{.found = outcome->damages.size(), .result = {}};
+    if (mended->found > 0) {
+      const absl::StatusOr<RepairResult> result = Repair(std::string(volume), environment);
+      if (!result.ok()) return Named(result.status(), argument);
+      mended->result = *result;
+      outcome = CheckWhole(argument, environment);
+      if (!outcome.ok()) return Named(outcome.status(), argument);
+    }
+  }
+  PrintOutcome(argument, *outcome, mended, arguments.format, environment.out);
   return outcome->damages.empty() ? kDone : kFailed;
 }
 

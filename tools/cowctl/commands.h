@@ -18,6 +18,7 @@ struct Arguments {
   std::array<std::string, 2> operands;
   std::optional<std::string> size;  // --size
   bool space = false;               // --space
+  bool repair = false;              // --repair
   Format format;
 };
 
@@ -38,6 +39,7 @@ struct CommandSpec {
   CommandFunction function;
   bool has_size = false;
   bool has_space = false;
+  bool has_repair = false;
 };
 
 std::span<const CommandSpec> Commands();

@@ -70,6 +70,10 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
     command->add_flag("--space", arguments.space,
                       "Count the bytes that each snapshot refers to, and that only it holds");
   }
+  if (spec.has_repair) {
+    command->add_flag("--repair", arguments.repair,
+                      "Mend counts, and free what nothing uses, in a volume that is not mounted");
+  }
   AddFormat(*command, arguments.format);
   command->footer((takes_path ? std::string(kPathText) + "\n" : std::string()) +
                   "Example: " + spec.example);
@@ -79,6 +83,7 @@ std::string Usage(const CommandSpec& spec) {
   std::string text = std::string("cowctl ") + spec.name;
   if (spec.has_size) text += " [--size BYTES]";
   if (spec.has_space) text += " [--space]";
+  if (spec.has_repair) text += " [--repair]";
   for (const Operand& operand : spec.operands) {
     if (operand.name != nullptr) text += std::string(" ") + operand.name;
   }
