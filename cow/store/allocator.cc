@@ -221,7 +221,8 @@ absl::Status Allocator::BackCounts(FrameNumber begin, FrameNumber end) {
 }
 
 absl::Status Allocator::Extend(uint64_t frames) {
-  const uint64_t limit = max_ == 0 ? format::kMaxFrame : max_;
+  // No entry can name a frame beyond, whatever limit a volume was made with.
+  const uint64_t limit = max_ == 0 ? format::kMaxFrame : std::min(max_, format::kMaxFrame);
   const uint64_t growth =
       std::max(frames, std::clamp<uint64_t>(total_ / 16, kSmallestGrowth, kLargestGrowth));
   absl::Status status;
@@ -297,6 +298,13 @@ absl::StatusOr<uint32_t> Allocator::Drop(FrameNumber frame) {
 
 absl::Status Allocator::Release(FrameNumber frame) {
   absl::MutexLock lock(&mu_);
+  COW_ASSIGN_OR_RETURN(const uint32_t count, counts_.Get(frame));
+  if (count != 1) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_.name() + absl::StrFormat(": frame %d: freed with a count of %d; run "
+                                                    "`cowctl check`",
+                                                    frame.value(), count));
+  }
   COW_RETURN_IF_ERROR(counts_.Set(frame, 0));
   --used_;
   InsertReady(frame.value(), frame.value() + 1);
