@@ -71,7 +71,7 @@ void MakeNames(FileSystem& fs) {
   const NodeId directory =
       Must(fs.Make(kRoot, "dir", {.type = FileType::kDirectory, .mode = 0755})).id;
   // Long names, so that the index has two levels.
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 20; ++i) {
     MakeFile(fs, directory, absl::StrCat("n", i, std::string(200, 'x')), 0);
   }
   const NodeId file = MakeFile(fs, kRoot, "file", 3 * kPageSize);

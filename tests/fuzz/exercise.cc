@@ -16,9 +16,9 @@ using fs::FileType;
 using fs::kRoot;
 using fs::NodeId;
 
-constexpr size_t kMostNodes = 64;
-constexpr size_t kMostChanged = 12;
-constexpr size_t kMostEntries = 48;
+constexpr size_t kMostNodes = 40;
+constexpr size_t kMostChanged = 8;
+constexpr size_t kMostEntries = 24;
 constexpr size_t kMostObjects = 64;
 // A name that no directory of the base volume has.
 constexpr std::string_view kNew = "new";
@@ -33,8 +33,7 @@ std::span<const std::byte> BytesOf(std::string_view text) { return std::as_bytes
 
 }  // namespace
 
-void Exercise::Look() {
-  LookAtTables();
+void Exercise::Find() {
   Remember(kRoot);
   for (const std::string_view path :
        {"file", "dir/hard", "sparse", "short", "long", "tree/inside", "tree/nested", "clone/inside",
@@ -43,9 +42,13 @@ void Exercise::Look() {
     const auto node = fs_.Resolve(path);
     if (node.ok()) Remember(node->id);
   }
+}
+
+void Exercise::Look() {
+  LookAtTables();
+  Find();
   LookAtSnapshots();
   for (size_t i = 0; i < nodes_.size(); ++i) Visit(nodes_[i]);
-  Check();
 }
 
 void Exercise::Remember(NodeId id) {
@@ -148,6 +151,7 @@ void Exercise::VisitFile(NodeId id) {
 }
 
 void Exercise::Change() {
+  Find();
   const std::vector<NodeId> nodes = nodes_;
   size_t changed = 0;
   for (const NodeId id : nodes) {
@@ -162,7 +166,9 @@ void Exercise::Change() {
     if (changed % 4 == 0) Try(fs_.Sync());
   }
   Try(fs_.Sync());
-  Check();
+}
+
+void Exercise::Destroy() {
   const auto snapshots = fs_.ListSnapshots();
   if (snapshots.ok()) {
     for (const fs::SnapshotInfo& info :
@@ -171,8 +177,6 @@ void Exercise::Change() {
     }
   }
   Try(fs_.store().Settle());
-  Try(fs_.Sync());
-  Check();
 }
 
 void Exercise::ChangeAttributes(NodeId id) {

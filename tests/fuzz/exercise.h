@@ -14,16 +14,19 @@ class Exercise {
  public:
   explicit Exercise(fs::FileSystem& fs) : fs_(fs) {}
 
-  // Walks all trees, names and snapshots, and reads what it finds. Checks.
+  // Walks all trees, names and snapshots, and reads what it finds.
   void Look();
-  // Changes what Look found, a little of each kind, and commits in between.
+  // Changes what is there, a little of each kind, and commits in between.
   void Change();
+  // Gives up all snapshots, and waits until everything is free.
+  void Destroy();
+  void Check();
 
   // What the checks found wrong, and failures to check.
   const std::vector<std::string>& damages() const { return damages_; }
 
  private:
-  void Check();
+  void Find();
   void LookAtTables();
   void LookAtSnapshots();
   void Visit(fs::NodeId id);

@@ -1,5 +1,5 @@
-// A whole volume with damage that no checksum shows. The first byte of an input says whether it is
-// opened for writing too; the rest are patches of the base volume, 16 bytes each.
+// A whole volume with damage that no checksum shows. The first byte of an input says what is done
+// with it; the rest are patches of the base volume, 16 bytes each.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -17,7 +17,7 @@
 namespace cow::fuzz {
 namespace {
 
-constexpr size_t kMostPatches = 64;
+constexpr size_t kMostPatches = 16;
 constexpr uint64_t kUnit = 16;  // of an entry, and of an item of a log
 
 // What is done to 16 bytes of a frame, or to the whole of it; frames and places are taken modulo
@@ -109,8 +109,12 @@ class Damager {
   const std::vector<uint64_t>& frames_;
 };
 
+// Bits of what is done. Not everything each time: inputs that do little are tried more often.
+enum Use : uint8_t { kWrite = 1, kLook = 2, kChange = 4, kDestroy = 8, kCheck = 16, kAll = 31 };
+
 // Answers what the checks found wrong.
-std::vector<std::string> Use(test::Image image, bool read_only) {
+std::vector<std::string> UseVolume(test::Image image, uint8_t use) {
+  const bool read_only = (use & kWrite) == 0;
   fs::OpenOptions options;
   options.store.commit_seconds = 0;
   options.store.read_only = read_only;
@@ -121,16 +125,18 @@ std::vector<std::string> Use(test::Image image, bool read_only) {
   auto fs = fs::FileSystem::Open(std::make_unique<test::MemoryFile>(disk), options);
   if (!fs.ok()) return {fs.status().ToString()};
   Exercise exercise(**fs);
-  exercise.Look();
-  if (!read_only) exercise.Change();
+  if ((use & kLook) != 0) exercise.Look();
+  if ((use & kChange) != 0) exercise.Change();
+  if ((use & kDestroy) != 0) exercise.Destroy();
+  if ((use & kCheck) != 0) exercise.Check();
   return exercise.damages();
 }
 
 struct Base {
   // Without damage there is nothing to find; else the fuzzer would look at errors only.
   Base() : image(BaseVolume()), frames(FramesOf(image)) {
-    for (const bool read_only : {true, false}) {
-      const std::vector<std::string> damages = Use(image, read_only);
+    for (const int use : {kAll & ~kWrite, +kAll}) {
+      const std::vector<std::string> damages = UseVolume(image, static_cast<uint8_t>(use));
       for (const std::string& damage : damages) std::fprintf(stderr, "%s\n", damage.c_str());
       Require(damages.empty());
     }
@@ -142,13 +148,13 @@ struct Base {
 void Run(const uint8_t* data, size_t size) {
   static const Base base;
   Input input(data, size);
-  const bool read_only = input.Take<uint8_t>() % 2 == 0;
+  const auto use = input.Take<uint8_t>();
   test::Image image = base.image;
   Damager damager(image, base.frames);
   for (size_t i = 0; i < kMostPatches && !input.empty(); ++i) {
     damager.Apply(input.Take<Patch>());
   }
-  Use(std::move(image), read_only);
+  UseVolume(std::move(image), use);
 }
 
 }  // namespace
