@@ -59,6 +59,7 @@ static_assert(offsetof(Raw, reaped) == 256);
 static_assert(sizeof(Raw) <= kPageSize);
 
 constexpr size_t kChecksumOffset = 12;
+constexpr uint64_t kMostGenerations = uint64_t{1} << 47;
 
 uint32_t ChecksumOf(std::span<const std::byte> bytes, FrameNumber frame) {
   std::array<std::byte, kPageSize> copy;
@@ -121,6 +122,16 @@ absl::StatusOr<Superblock> DecodeSuperblock(std::span<const std::byte> bytes, Fr
   if (raw.reaped_count > kMaxReaped) return absl::DataLossError("superblock: reaped too long");
   if (raw.total_frames > kMaxFrame + 1) {
     return absl::DataLossError("superblock: more frames than a volume can have");
+  }
+  // Half of what an entry can hold: what is left is enough for the life of any volume.
+  if (raw.generation > kMostGenerations) {
+    return absl::DataLossError("superblock: more generations than a volume can have");
+  }
+  for (const Entry& entry : {raw.trees.root, raw.catalog.root, raw.orphans.root, raw.counts,
+                             raw.count_log.tail, raw.free_log.tail}) {
+    if (entry.birth().value() > raw.generation) {
+      return absl::DataLossError("superblock: refers to what is younger than itself");
+    }
   }
   for (const Entry& root : {raw.trees.root, raw.catalog.root, raw.orphans.root}) {
     if (!root.empty() && (!root.table() || root.level() > kMaxLevel)) {

@@ -149,18 +149,18 @@ class NameCheck {
                      std::vector<uint64_t>& directories) ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
     if (objects[directory].listed) return;
     objects[directory].listed = true;
-    const std::string where = Where(tree, directory);
+    const auto where = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return Where(tree, directory); };
     auto inode = state_.GetInode({tree, directory});
-    if (!inode.ok()) return Report(where, inode.status());
+    if (!inode.ok()) return Report(where(), inode.status());
     auto entries = state_.OpenDirectory(**inode);
     absl::Status status = entries.ok() ? entries->Check() : entries.status();
-    if (!status.ok()) return Report(where, status);
+    if (!status.ok()) return Report(where(), status);
     status = entries->Scan(0, [&](const NamedEntry& entry) {
       if (entry.is_directory()) ++objects[directory].directories;
       if (entry.tree) return true;
       Seen& seen = objects[entry.object];
       if (seen.names++ > 0 && (seen.type != entry.type || entry.is_directory())) {
-        Report(where, absl::StrCat("entry ", entry.position, " names what has another name"));
+        Report(where(), absl::StrCat("entry ", entry.position, " names what has another name"));
       }
       seen.type = entry.type;
       seen.parent = directory;
@@ -168,33 +168,34 @@ class NameCheck {
       if (entry.is_directory()) directories.push_back(entry.object);
       return true;
     });
-    if (!status.ok()) Report(where, status);
+    if (!status.ok()) Report(where(), status);
   }
 
   void CheckInode(uint64_t tree, uint64_t object, const Seen& seen, std::set<uint64_t>& xattrs)
       ABSL_SHARED_LOCKS_REQUIRED(state_.names) {
-    const std::string where = Where(tree, object);
+    // Paths are looked up only for what is wrong.
+    const auto where = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return Where(tree, object); };
     auto inode = state_.GetInode({tree, object});
-    if (!inode.ok()) return Report(where, inode.status());
+    if (!inode.ok()) return Report(where(), inode.status());
     auto record = (*inode)->Load();
-    if (!record.ok()) return Report(where, record.status());
-    if (record->type != seen.type) Report(where, "has another type than its entry");
+    if (!record.ok()) return Report(where(), record.status());
+    if (record->type != seen.type) Report(where(), "has another type than its entry");
     const uint64_t links = seen.type == FileType::kDirectory ? 2 + seen.directories : seen.names;
     if (record->nlink != links) {
-      Report(where, absl::StrCat("has ", record->nlink, " links, but ", links, " were found"));
+      Report(where(), absl::StrCat("has ", record->nlink, " links, but ", links, " were found"));
     }
     if (seen.type == FileType::kDirectory && object != kRootObject &&
         (record->parent != seen.parent || record->position != seen.position)) {
-      Report(where, "does not know the entry that names it");
+      Report(where(), "does not know the entry that names it");
     }
     if (record->xattrs == 0) return;
     if (!xattrs.insert(record->xattrs).second) {
-      Report(where, "shares the object of its extended attributes");
+      Report(where(), "shares the object of its extended attributes");
     }
     auto table = state_.TableOf(tree);
-    if (!table.ok()) return Report(where, table.status());
+    if (!table.ok()) return Report(where(), table.status());
     auto opened = (*table)->Open(ObjectNumber(record->xattrs));
-    if (!opened.ok()) Report(where, "its extended attributes are missing");
+    if (!opened.ok()) Report(where(), "its extended attributes are missing");
   }
 
   void CheckCatalog() ABSL_SHARED_LOCKS_REQUIRED(state_.names) {

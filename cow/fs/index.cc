@@ -51,6 +51,8 @@ absl::StatusOr<DirectoryPage> Index::ReadPage(uint64_t number, uint8_t level) co
       object_.Read(number * kPageSize, std::as_writable_bytes(std::span(bytes))).status());
   COW_ASSIGN_OR_RETURN(DirectoryPage page, DirectoryPage::Decode(number, bytes));
   if (page.level() != level) return Malformed("directory page of the wrong level");
+  // Only the root may be: who joins pages counts on it.
+  if (page.empty()) return Malformed("empty directory page");
   return page;
 }
 

@@ -162,8 +162,46 @@ bool Allocator::IsReady(uint64_t frame) const {
   return it != ready_.begin() && std::prev(it)->second > frame;
 }
 
+absl::StatusOr<uint32_t> Allocator::Count(FrameNumber frame) {
+  absl::MutexLock lock(&mu_);
+  return counts_.Get(frame);
+}
+
+absl::StatusOr<uint32_t> Allocator::Add(FrameNumber frame) {
+  absl::MutexLock lock(&mu_);
+  COW_ASSIGN_OR_RETURN(uint32_t count, counts_.Get(frame));
+  if (count == 0 || count == UINT32_MAX) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_.name() + absl::StrFormat(": frame %d: a reference is added to a count "
+                                                    "of %d; run `cowctl check`",
+                                                    frame.value(), count));
+  }
+  COW_RETURN_IF_ERROR(counts_.Set(frame, count + 1));
+  return count + 1;
+}
+
+absl::StatusOr<uint32_t> Allocator::Drop(FrameNumber frame) {
+  absl::MutexLock lock(&mu_);
+  COW_ASSIGN_OR_RETURN(uint32_t count, counts_.Get(frame));
+  if (count == 0) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_.name() + absl::StrFormat(": frame %d: a reference is taken from a count "
+                                                    "of zero; run `cowctl check`",
+                                                    frame.value()));
+  }
+  if (count > 1) COW_RETURN_IF_ERROR(counts_.Set(frame, count - 1));
+  return count - 1;
+}
+
 absl::Status Allocator::Release(FrameNumber frame) {
   absl::MutexLock lock(&mu_);
+  COW_ASSIGN_OR_RETURN(const uint32_t count, counts_.Get(frame));
+  if (count != 1) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file_.name() + absl::StrFormat(": frame %d: freed with a count of %d; run "
+                                                    "`cowctl check`",
+                                                    frame.value(), count));
+  }
   COW_RETURN_IF_ERROR(counts_.Set(frame, 0));
   --used_;
   InsertReady(frame.value(), frame.value() + 1);

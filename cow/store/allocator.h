@@ -60,7 +60,8 @@ class Allocator {
   absl::StatusOr<uint32_t> Drop(FrameNumber frame);
   absl::StatusOr<uint32_t> Count(FrameNumber frame);
 
-  // The frame may be handed out again.
+  // The frame, which is held by a count of one, may be handed out again. kDataLoss for another
+  // count.
   absl::Status Release(FrameNumber frame);
   void ReleaseLogFrame(FrameNumber frame);
 

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,6 +25,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "cow/base/status.h"
 #include "cow/format/superblock.h"
@@ -35,6 +37,23 @@
 #include "cow/store/store.h"
 
 namespace cow::store {
+
+// Nodes that a walk of one tree has been to. No tree has a node in two places; an image that says
+// so could make few frames look like 256^5, and a walk would not end in a lifetime.
+class Visited {
+ public:
+  // kDataLoss when it is not the first time.
+  absl::Status Add(FrameNumber frame) {
+    if (frames_.insert(frame).second) return absl::OkStatus();
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     absl::StrFormat("frame %d: a node in two places of one tree; run `cowctl "
+                                     "check`",
+                                     frame.value()));
+  }
+
+ private:
+  absl::flat_hash_set<FrameNumber> frames_;
+};
 
 class Core {
  public:
@@ -139,6 +158,10 @@ class Core {
   absl::Mutex fold_mu_;
   FrameLog free_log_ ABSL_GUARDED_BY(fold_mu_);
   std::vector<format::Reaped> reaped_ ABSL_GUARDED_BY(fold_mu_);
+  // Nodes without references that were found since the volume was opened and are not released. The
+  // hold looks like one more reference: without this, a node that is below itself, or in several
+  // places with a count of one, would be reaped again and again.
+  absl::flat_hash_set<FrameNumber> dead_nodes_ ABSL_GUARDED_BY(fold_mu_);
   // Length of the free log from which pinned items are moved to its end again.
   uint64_t rotate_free_log_at_ ABSL_GUARDED_BY(fold_mu_) = 0;
 

@@ -14,19 +14,20 @@ using format::Entry;
 namespace {
 
 // Frames below `entry`, itself included, that are reached through counts of one only.
-absl::StatusOr<uint64_t> ExclusiveBelow(Core& core, const Entry& entry) {
+absl::StatusOr<uint64_t> ExclusiveBelow(Core& core, const Entry& entry, Visited& visited) {
   if (entry.empty()) return 0;
   COW_ASSIGN_OR_RETURN(uint32_t count, core.allocator_.Count(entry.frame()));
   if (count != 1) return 0;
   uint64_t frames = 1;
   if (!entry.has_children()) return frames;
+  COW_RETURN_IF_ERROR(visited.Add(entry.frame()));
   COW_ASSIGN_OR_RETURN(std::vector<Entry> children, core.Children(entry));
   for (const Entry& child : children) {
     // A tree has no tree in it; so the depth of this is bounded, whatever an image says.
     if (entry.level() == 0 && child.table()) {
       return MakeError(absl::StatusCode::kDataLoss, EIO, "a tree within a tree");
     }
-    COW_ASSIGN_OR_RETURN(uint64_t below, ExclusiveBelow(core, child));
+    COW_ASSIGN_OR_RETURN(uint64_t below, ExclusiveBelow(core, child, visited));
     frames += below;
   }
   return frames;
@@ -73,7 +74,8 @@ absl::StatusOr<uint64_t> Store::ExclusiveBytes(const Object& object) {
                          IsShared(core, table_root, number.value() / format::kRecordsPerLeaf));
     if (shared) return 0;
   }
-  COW_ASSIGN_OR_RETURN(uint64_t frames, ExclusiveBelow(core, root));
+  Visited visited;
+  COW_ASSIGN_OR_RETURN(uint64_t frames, ExclusiveBelow(core, root, visited));
   return frames * kPageSize;
 }
 

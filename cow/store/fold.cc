@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "absl/strings/str_format.h"
 #include "cow/format/log_frame.h"
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
@@ -67,6 +68,12 @@ absl::StatusOr<bool> Core::DropOne(const Entry& entry) {
   COW_ASSIGN_OR_RETURN(uint32_t left, allocator_.Drop(entry.frame()));
   if (left > 0) return false;
   if (entry.has_children()) {
+    if (!dead_nodes_.insert(entry.frame()).second) {
+      return MakeError(absl::StatusCode::kDataLoss, EIO,
+                       file_->name() + absl::StrFormat(": frame %d: a node is freed twice; run "
+                                                       "`cowctl check`",
+                                                       entry.frame().value()));
+    }
     reaped_.push_back({entry.With(CountOperation::kNone), 0});
     return true;
   }
@@ -216,6 +223,7 @@ absl::StatusOr<uint64_t> Core::ReleaseFreed() {
     if (absl::Status status = allocator_.Release(item.entry.frame()); !status.ok()) {
       return Fail(status);
     }
+    dead_nodes_.erase(item.entry.frame());
     free_log_.PopFront();
     ++released;
     ++progress_;

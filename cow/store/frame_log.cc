@@ -16,6 +16,10 @@ using format::Entry;
 using format::kItemsPerLogFrame;
 
 absl::Status FrameLog::Load(const os::File& file, const format::LogRoot& root) {
+  if (root.first > root.end) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO,
+                     file.name() + ": a log ends before it begins");
+  }
   first_ = root.first;
   planned_ = root.end;
   items_.clear();

@@ -74,7 +74,8 @@ absl::Status Allocator::BackCounts(FrameNumber begin, FrameNumber end) {
 }
 
 absl::Status Allocator::Extend(uint64_t frames) {
-  const uint64_t limit = max_ == 0 ? format::kMaxFrame : max_;
+  // No entry can name a frame beyond, whatever limit a volume was made with.
+  const uint64_t limit = max_ == 0 ? format::kMaxFrame : std::min(max_, format::kMaxFrame);
   const uint64_t growth =
       std::max(frames, std::clamp<uint64_t>(total_ / 16, kSmallestGrowth, kLargestGrowth));
   absl::Status status;
@@ -115,37 +116,6 @@ absl::Status Allocator::Extend(uint64_t frames) {
     if (ErrnoOf(status) != ENOSPC) return status;
   }
   return Annotate(status, "the host filesystem is full");
-}
-
-absl::StatusOr<uint32_t> Allocator::Count(FrameNumber frame) {
-  absl::MutexLock lock(&mu_);
-  return counts_.Get(frame);
-}
-
-absl::StatusOr<uint32_t> Allocator::Add(FrameNumber frame) {
-  absl::MutexLock lock(&mu_);
-  COW_ASSIGN_OR_RETURN(uint32_t count, counts_.Get(frame));
-  if (count == 0 || count == UINT32_MAX) {
-    return MakeError(absl::StatusCode::kDataLoss, EIO,
-                     file_.name() + absl::StrFormat(": frame %d: a reference is added to a count "
-                                                    "of %d; run `cowctl check`",
-                                                    frame.value(), count));
-  }
-  COW_RETURN_IF_ERROR(counts_.Set(frame, count + 1));
-  return count + 1;
-}
-
-absl::StatusOr<uint32_t> Allocator::Drop(FrameNumber frame) {
-  absl::MutexLock lock(&mu_);
-  COW_ASSIGN_OR_RETURN(uint32_t count, counts_.Get(frame));
-  if (count == 0) {
-    return MakeError(absl::StatusCode::kDataLoss, EIO,
-                     file_.name() + absl::StrFormat(": frame %d: a reference is taken from a count "
-                                                    "of zero; run `cowctl check`",
-                                                    frame.value()));
-  }
-  if (count > 1) COW_RETURN_IF_ERROR(counts_.Set(frame, count - 1));
-  return count - 1;
 }
 
 }  // namespace cow::store

@@ -24,7 +24,8 @@ union LeafEntries {
 };
 
 struct Node {
-  Node(FrameNumber frame, Generation birth) : frame(frame), birth(birth) {}
+  Node(FrameNumber frame, Generation birth, uint8_t level, bool table)
+      : frame(frame), birth(birth), level(level), table(table) {}
 
   union alignas(64) Content {
     Content() : entries() {}
@@ -34,6 +35,9 @@ struct Node {
 
   const FrameNumber frame;
   const Generation birth;
+  // What its children were checked to be: an entry that says otherwise does not get it.
+  const uint8_t level;
+  const bool table;
   // Its frame does not hold it yet: it must stay in the cache.
   std::atomic<bool> unwritten = false;
   std::atomic<bool> touched = true;

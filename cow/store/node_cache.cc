@@ -8,24 +8,30 @@
 #include "absl/strings/str_format.h"
 #include "cow/base/checksum.h"
 #include "cow/base/status.h"
+#include "cow/store/store.h"
 
 namespace cow::store {
 
 namespace {
 
 // Levels go down by one, so that every walk ends; what is below a table is of a table, and a record
-// says of its root what it is.
+// says of its root what it is. Nothing is younger than what refers to it: so nothing on the disk is
+// taken for a frame of the current generation, which may be written in place.
 bool IsWellFormed(const format::Entry& entry, const Node& node) {
   if (entry.level() > 0) {
     return std::ranges::all_of(node.content.entries, [&](const format::Entry& child) {
-      return child.empty() ||
-             (child.level() + 1 == entry.level() && child.table() == entry.table());
+      return child.empty() || (child.level() + 1 == entry.level() &&
+                               child.table() == entry.table() && child.birth() <= entry.birth());
     });
   }
-  return std::ranges::all_of(node.content.records, [](const format::Record& record) {
+  return std::ranges::all_of(node.content.records, [&](const format::Record& record) {
+    if (!record.used()) return true;
     const bool tree = (record.flags & format::kRecordTree) != 0;
-    return !record.used() || record.root.empty() ||
-           (record.root.level() <= format::kMaxLevel && record.root.table() == tree);
+    // Offsets in a file are computed with, and must not overflow.
+    if (!tree && record.size > kMaxSize) return false;
+    return record.root.empty() ||
+           (record.root.level() <= format::kMaxLevel && record.root.table() == tree &&
+            record.root.birth() <= entry.birth());
   });
 }
 
@@ -55,6 +61,21 @@ void NodeCache::Insert(Shard& shard, const NodePointer& node) {
   if (inserted) shard.clock.push_back(node->frame);
 }
 
+// Two entries may name one frame as nodes of different levels. What is in memory was checked for one
+// of them only; taken for the other it would lead a walk in circles.
+absl::StatusOr<NodePointer> NodeCache::OfKind(const NodePointer& node,
+                                              const format::Entry& entry) const {
+  if (node->level == entry.level() && node->table == entry.table()) return node;
+  return OfAnotherKind(entry);
+}
+
+absl::Status NodeCache::OfAnotherKind(const format::Entry& entry) const {
+  return MakeError(absl::StatusCode::kDataLoss, EIO,
+                   file_.name() + absl::StrFormat(": frame %d (node of level %d): has entries of "
+                                                  "another kind; run `cowctl check`",
+                                                  entry.frame().value(), entry.level()));
+}
+
 absl::StatusOr<NodePointer> NodeCache::Get(const format::Entry& entry) {
   Shard& shard = ShardOf(entry.frame());
   {
@@ -62,10 +83,10 @@ absl::StatusOr<NodePointer> NodeCache::Get(const format::Entry& entry) {
     auto it = shard.nodes.find(entry.frame());
     if (it != shard.nodes.end() && it->second->birth == entry.birth()) {
       it->second->touched.store(true, std::memory_order_relaxed);
-      return it->second;
+      return OfKind(it->second, entry);
     }
   }
-  auto node = std::make_shared<Node>(entry.frame(), entry.birth());
+  auto node = std::make_shared<Node>(entry.frame(), entry.birth(), entry.level(), entry.table());
   COW_RETURN_IF_ERROR(file_.Read(OffsetOf(entry.frame()), node->bytes()));
   if (FrameChecksum(entry.frame(), entry.birth(), node->bytes()) != entry.checksum()) {
     return MakeError(absl::StatusCode::kDataLoss, EIO,
@@ -74,21 +95,18 @@ absl::StatusOr<NodePointer> NodeCache::Get(const format::Entry& entry) {
                                                     entry.frame().value(), entry.level(),
                                                     entry.birth().value()));
   }
-  if (!IsWellFormed(entry, *node)) {
-    return MakeError(absl::StatusCode::kDataLoss, EIO,
-                     file_.name() + absl::StrFormat(": frame %d (node of level %d): has entries of "
-                                                    "another kind; run `cowctl check`",
-                                                    entry.frame().value(), entry.level()));
-  }
+  if (!IsWellFormed(entry, *node)) return OfAnotherKind(entry);
   absl::MutexLock lock(&shard.mu);
   auto it = shard.nodes.find(entry.frame());
-  if (it != shard.nodes.end() && it->second->birth == entry.birth()) return it->second;
+  if (it != shard.nodes.end() && it->second->birth == entry.birth()) {
+    return OfKind(it->second, entry);
+  }
   Insert(shard, node);
   return node;
 }
 
-NodePointer NodeCache::Create(FrameNumber frame, Generation birth) {
-  auto node = std::make_shared<Node>(frame, birth);
+NodePointer NodeCache::Create(FrameNumber frame, Generation birth, uint8_t level, bool table) {
+  auto node = std::make_shared<Node>(frame, birth, level, table);
   node->unwritten = true;
   unwritten_.fetch_add(1, std::memory_order_relaxed);
   Shard& shard = ShardOf(frame);

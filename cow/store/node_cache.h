@@ -28,7 +28,7 @@ class NodeCache {
   absl::StatusOr<NodePointer> Get(const format::Entry& entry);
 
   // A new node, unwritten: zeroes.
-  NodePointer Create(FrameNumber frame, Generation birth);
+  NodePointer Create(FrameNumber frame, Generation birth, uint8_t level, bool table);
 
   // The node may be dropped from now on.
   void Written(const NodePointer& node);
@@ -47,6 +47,8 @@ class NodeCache {
   static constexpr size_t kShards = 16;
 
   Shard& ShardOf(FrameNumber frame) { return shards_[frame.value() % kShards]; }
+  absl::StatusOr<NodePointer> OfKind(const NodePointer& node, const format::Entry& entry) const;
+  absl::Status OfAnotherKind(const format::Entry& entry) const;
   void Insert(Shard& shard, const NodePointer& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
 
   const os::File& file_;

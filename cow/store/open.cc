@@ -196,7 +196,8 @@ absl::Status Core::Load() {
                                         unknown));
   }
   COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
-  if (size < s.total_frames * kPageSize && s.used_frames > 0) {
+  // A new volume has not yet written the last frames of its first header.
+  if (size < s.total_frames * kPageSize && s.total_frames > format::kZoneHeader) {
     return MakeError(absl::StatusCode::kDataLoss, EIO,
                      file_->name() + absl::StrFormat(": truncated: %d bytes, the volume has %d",
                                                      size, s.total_frames * kPageSize));

@@ -31,31 +31,37 @@ absl::StatusOr<format::Entry> Radix::Find(const Entry& root, uint64_t unit) cons
 
 absl::StatusOr<std::optional<uint64_t>> Radix::NextUsed(const Entry& root, uint64_t unit) const {
   if (root.empty() || unit >= Covers(root.level())) return std::nullopt;
-  return NextBelow(root, 0, unit);
+  Visited barren;
+  return NextBelow(root, 0, unit, barren);
 }
 
 absl::StatusOr<std::optional<uint64_t>> Radix::NextBelow(const Entry& entry, uint64_t first,
-                                                         uint64_t unit) const {
+                                                         uint64_t unit, Visited& barren) const {
   if (entry.level() == 0) return std::max(first, unit);
   COW_ASSIGN_OR_RETURN(NodePointer node, core_.nodes_.Get(entry));
   const uint64_t span = Covers(entry.level() - 1);
   for (uint64_t i = unit > first ? (unit - first) / span : 0; i < kFanout; ++i) {
     const Entry& child = node->content.entries[i];
     if (child.empty()) continue;
-    COW_ASSIGN_OR_RETURN(std::optional<uint64_t> found, NextBelow(child, first + i * span, unit));
+    COW_ASSIGN_OR_RETURN(std::optional<uint64_t> found,
+                         NextBelow(child, first + i * span, unit, barren));
     if (found.has_value()) return found;
   }
+  // Found empty once, the same node is not looked through again.
+  COW_RETURN_IF_ERROR(barren.Add(entry.frame()));
   return std::nullopt;
 }
 
 absl::StatusOr<uint64_t> Radix::CountUsed(const Entry& root, uint64_t begin, uint64_t end) const {
   if (root.empty() || begin >= end) return 0;
-  return CountBelow(root, 0, begin, end);
+  Visited visited;
+  return CountBelow(root, 0, begin, end, visited);
 }
 
 absl::StatusOr<uint64_t> Radix::CountBelow(const Entry& entry, uint64_t first, uint64_t begin,
-                                           uint64_t end) const {
+                                           uint64_t end, Visited& visited) const {
   if (entry.level() == 0) return first >= begin && first < end ? 1 : 0;
+  COW_RETURN_IF_ERROR(visited.Add(entry.frame()));
   COW_ASSIGN_OR_RETURN(NodePointer node, core_.nodes_.Get(entry));
   const uint64_t span = Covers(entry.level() - 1);
   uint64_t count = 0;
@@ -63,7 +69,7 @@ absl::StatusOr<uint64_t> Radix::CountBelow(const Entry& entry, uint64_t first, u
        i < kFanout && first + i * span < end; ++i) {
     const Entry& child = node->content.entries[i];
     if (child.empty()) continue;
-    COW_ASSIGN_OR_RETURN(uint64_t below, CountBelow(child, first + i * span, begin, end));
+    COW_ASSIGN_OR_RETURN(uint64_t below, CountBelow(child, first + i * span, begin, end, visited));
     count += below;
   }
   return count;
@@ -78,7 +84,7 @@ absl::StatusOr<NodePointer> Radix::MutableNode(Entry& slot, uint8_t level, absl:
     COW_ASSIGN_OR_RETURN(old, core_.nodes_.Get(slot));
   }
   COW_ASSIGN_OR_RETURN(FrameRun run, core_.allocator_.Allocate(1, FrameUse::kNode, reserved));
-  NodePointer node = core_.nodes_.Create(run.frame, generation);
+  NodePointer node = core_.nodes_.Create(run.frame, generation, level, table_);
   if (old != nullptr) {
     node->content = old->content;
     core_.LogCount(slot, CountOperation::kShare);
@@ -96,10 +102,11 @@ absl::Status Radix::Raise(Entry& root, uint64_t unit, uint8_t least, absl::Mutex
       return MakeError(absl::StatusCode::kOutOfRange, EFBIG, "beyond the largest size");
     }
     COW_ASSIGN_OR_RETURN(FrameRun run, core_.allocator_.Allocate(1, FrameUse::kNode, reserved));
-    NodePointer node = core_.nodes_.Create(run.frame, generation);
+    const auto level = static_cast<uint8_t>(root.level() + 1);
+    NodePointer node = core_.nodes_.Create(run.frame, generation, level, table_);
     node->content.entries[0] = root;
     absl::MutexLock lock(&mu);
-    root = Entry(run.frame, generation, 0, root.level() + 1, table_);
+    root = Entry(run.frame, generation, 0, level, table_);
   }
   if (!root.empty()) return absl::OkStatus();
   uint8_t level = least;

@@ -66,9 +66,9 @@ class Radix {
   absl::Status ClearBelow(Entry& slot, uint8_t level, uint64_t first, uint64_t begin, uint64_t end,
                           absl::Mutex& mu, uint64_t& reserved);
   absl::StatusOr<std::optional<uint64_t>> NextBelow(const Entry& entry, uint64_t first,
-                                                    uint64_t unit) const;
+                                                    uint64_t unit, Visited& barren) const;
   absl::StatusOr<uint64_t> CountBelow(const Entry& entry, uint64_t first, uint64_t begin,
-                                      uint64_t end) const;
+                                      uint64_t end, Visited& visited) const;
 
   Core& core_;
   const bool table_;

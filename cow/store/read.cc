@@ -245,6 +245,8 @@ absl::StatusOr<uint64_t> Object::NextData(uint64_t offset) const {
 
 absl::StatusOr<uint64_t> Object::NextHole(uint64_t offset) const {
   const ObjectState& state = *state_;
+  // No frame is used for another node of the object meanwhile.
+  const ReaderSlots::Hold hold = state.core.readers_.Enter(state.core.generation());
   uint64_t size = 0;
   {
     absl::ReaderMutexLock lock(&state.state_mu);
@@ -254,6 +256,7 @@ absl::StatusOr<uint64_t> Object::NextHole(uint64_t offset) const {
   if (offset >= size) {
     return MakeError(absl::StatusCode::kNotFound, ENXIO, "the offset is past the end");
   }
+  Visited full;
   LeafEntries leaf;
   std::array<Entry, kFanout>& entries = leaf.entries;
   for (PageNumber page = PageOf(offset); OffsetOf(page) < size;) {
@@ -261,6 +264,11 @@ absl::StatusOr<uint64_t> Object::NextHole(uint64_t offset) const {
     COW_RETURN_IF_ERROR(state.EntriesOf(page, count, entries.data()));
     for (uint64_t i = 0; i < count; ++i) {
       if (entries[i].empty()) return std::min(size, std::max(offset, OffsetOf(page + i)));
+    }
+    {
+      absl::ReaderMutexLock lock(&state.state_mu);
+      COW_ASSIGN_OR_RETURN(const NodePointer node, state.radix.Leaf(state.root, page.value()));
+      if (node != nullptr) COW_RETURN_IF_ERROR(full.Add(node->frame));
     }
     page += count;
   }

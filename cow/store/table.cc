@@ -241,6 +241,7 @@ absl::Status TableState::Erase(uint64_t& reserved, ObjectNumber number) {
 absl::StatusOr<std::optional<ObjectNumber>> TableState::NextObject(ObjectNumber number) {
   const ReaderSlots::Hold hold = core.readers_.Enter(core.generation());
   absl::MutexLock lock(&mu);
+  Visited barren;
   for (uint64_t at = number.value();;) {
     COW_ASSIGN_OR_RETURN(auto unit, radix.NextUsed(root, at / kRecordsPerLeaf));
     if (!unit.has_value()) return std::nullopt;
@@ -257,6 +258,7 @@ absl::StatusOr<std::optional<ObjectNumber>> TableState::NextObject(ObjectNumber 
         if (!object->gone) return ObjectNumber(at);
       }
     }
+    COW_RETURN_IF_ERROR(barren.Add(entry.frame()));
   }
 }
 

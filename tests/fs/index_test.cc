@@ -127,6 +127,30 @@ TEST_F(IndexTest, AGroupIsOneRange) {
   EXPECT_EQ(found, 50);
 }
 
+TEST_F(IndexTest, APageWithoutChildrenThatOthersAreJoinedWithIsAnError) {
+  auto transaction = Begin();
+  const auto write = [&](const DirectoryPage& page) {
+    const std::string bytes = page.Encode();
+    ASSERT_EQ(object_->Write(transaction, page.number() * kPageSize,
+                             std::as_bytes(std::span(bytes.data(), bytes.size()))),
+              absl::OkStatus());
+  };
+  // Below the root: page 1 with two leaves of one entry each, and page 2 with nothing.
+  DirectoryPage root(0, 2);
+  root.root.pages = 5;
+  root.children = {{0, 1}, {1024, 2}};
+  DirectoryPage above(1, 1);
+  above.children = {{0, 3}, {512, 4}};
+  DirectoryPage first(3, 0);
+  first.entries = {{256, "a", "value"}};
+  DirectoryPage second(4, 0);
+  second.entries = {{512, "b", "value"}};
+  for (const DirectoryPage& page : {root, above, DirectoryPage(2, 1), first, second}) write(page);
+  Index index = Open();
+  const absl::Status erased = index.Erase(transaction, 256);
+  EXPECT_TRUE(absl::IsDataLoss(erased)) << erased;
+}
+
 TEST(DirectoryPageTest, AnyBytesAreDecodedOrRefused) {
   std::mt19937_64 random(test::Seed(2));
   DirectoryPage page(0, 0);

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <vector>
 
+#include "cow/base/checksum.h"
 #include "cow/base/status.h"
+#include "cow/format/geometry.h"
 #include "cow/format/log_frame.h"
+#include "cow/format/record.h"
 #include "tests/store/forge.h"
 #include "tests/store/volume.h"
 
@@ -98,6 +102,228 @@ TEST(HostileTest, RootsOfTablesThatAreNoneAreRefused) {
     const auto store = Open(std::move(image), kReadOnly);
     EXPECT_TRUE(absl::IsDataLoss(store.status())) << store.status();
   }
+}
+
+// Writes a frame whose checksum is kChecksum. Of units of 16 bytes, the last is to have its first 8
+// bytes zero: so it is an empty entry, and what follows them is nobody's.
+void WriteNode(Image& image, FrameNumber frame, Generation birth, FrameBytes bytes) {
+  ForgeChecksum(bytes, frame, birth, 255 * sizeof(Entry) + 8, kChecksum);
+  image.Write(OffsetOf(frame), bytes);
+}
+
+FrameBytes NodeOf(std::span<const Entry> children) {
+  FrameBytes bytes = {};
+  std::memcpy(bytes.data(), children.data(), children.size_bytes());
+  return bytes;
+}
+
+// A chain of nodes below which everything is `bottom`: 255 references to each node and to it.
+Entry Multiply(Image& image, Entry bottom, uint8_t level, bool table) {
+  for (uint8_t at = bottom.level() + 1; at <= level; ++at) {
+    const FrameNumber frame(kForged + at);
+    WriteNode(image, frame, kBirth, NodeOf(std::vector<Entry>(255, bottom)));
+    bottom = Entry(frame, kBirth, kChecksum, at, table);
+  }
+  return bottom;
+}
+
+// Object 1 of the catalog, its only one, gets this record.
+void ForgeRecord(Image& image, const format::Record& record) {
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  const Entry old = superblock.catalog.root;
+  FrameBytes bytes = {};
+  std::memcpy(bytes.data() + sizeof(record), &record, sizeof(record));
+  WriteNode(image, old.frame(), old.birth(), bytes);
+  superblock.catalog.root = Entry(old.frame(), old.birth(), kChecksum, 0, /*table=*/true);
+  WriteSuperblock(image, slot, superblock);
+}
+
+void ForgeFile(Image& image, const Entry& root, uint64_t size) {
+  format::Record record;
+  record.root = root;
+  record.size = size;
+  record.pages = size / kPageSize;
+  record.flags = format::kRecordUsed;
+  ForgeRecord(image, record);
+}
+
+TEST(HostileTest, ANodeThatTwoEntriesSayIsOfTwoLevelsIsAnError) {
+  Image image = SmallImage();
+  // As a node of level 2 it is well-formed; its child names it as one of level 1.
+  const Entry as_child(kForged, kBirth, kChecksum, 1, /*table=*/false);
+  WriteNode(image, kForged, kBirth, NodeOf(std::vector<Entry>(255, as_child)));
+  ForgeFile(image, Entry(kForged, kBirth, kChecksum, 2, /*table=*/false), 100 * kPageSize);
+  auto store = Open(std::move(image), kReadOnly);
+  ASSERT_TRUE(store.ok()) << store.status();
+  auto file = (*store)->catalog().Open(ObjectNumber(1));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(absl::IsDataLoss((*file)->NextData(0).status()));
+  std::vector<std::byte> buffer(kPageSize);
+  EXPECT_TRUE(absl::IsDataLoss((*file)->Read(0, buffer).status()));
+}
+
+TEST(HostileTest, AFileThatIsOneEmptyNodeATrillionTimesIsAnError) {
+  Image image = SmallImage();
+  WriteNode(image, kForged, kBirth, {});
+  const Entry empty(kForged, kBirth, kChecksum, 1, /*table=*/false);
+  ForgeFile(image, Multiply(image, empty, 5, /*table=*/false), uint64_t{1} << 52);
+  auto store = Open(std::move(image), kReadOnly);
+  ASSERT_TRUE(store.ok()) << store.status();
+  auto file = (*store)->catalog().Open(ObjectNumber(1));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(absl::IsDataLoss((*file)->NextData(0).status()));
+}
+
+TEST(HostileTest, AFileThatIsOnePageATrillionTimesIsAnError) {
+  Image image = SmallImage();
+  // Full: the entry that pays for the checksum is not the last one, for there is none to spare.
+  std::vector<Entry> pages(256, Entry(FrameNumber(900), kBirth, 0, 0, /*table=*/false));
+  FrameBytes bytes = NodeOf(pages);
+  ForgeChecksum(bytes, kForged, kBirth, 11, kChecksum);  // of the first, its checksum
+  image.Write(OffsetOf(kForged), bytes);
+  const Entry leaf(kForged, kBirth, kChecksum, 1, /*table=*/false);
+  ForgeFile(image, Multiply(image, leaf, 5, /*table=*/false), uint64_t{1} << 52);
+  auto store = Open(std::move(image), kQuiet);
+  ASSERT_TRUE(store.ok()) << store.status();
+  auto file = (*store)->catalog().Open(ObjectNumber(1));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(absl::IsDataLoss((*file)->NextHole(0).status()));
+  auto transaction = (*store)->Begin(store::kFramesToChange);
+  ASSERT_TRUE(transaction.ok()) << transaction.status();
+  EXPECT_TRUE(absl::IsDataLoss((*file)->Punch(*transaction, 0, uint64_t{1} << 51)));
+}
+
+TEST(HostileTest, ATableThatIsOneUnusedLeafATrillionTimesIsAnError) {
+  Image image = SmallImage();
+  WriteNode(image, kForged, kBirth, {});
+  const Entry leaf(kForged, kBirth, kChecksum, 0, /*table=*/true);
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  superblock.trees.root = Multiply(image, leaf, 5, /*table=*/true);
+  WriteSuperblock(image, slot, superblock);
+  auto store = Open(std::move(image), kReadOnly);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_TRUE(absl::IsDataLoss((*store)->trees().NextObject(ObjectNumber(1)).status()));
+}
+
+TEST(HostileTest, FreeingANodeThatIsBelowItselfEnds) {
+  Volume volume;
+  const auto page = volume.CreateFile(RandomBytes(kPageSize, 1))
+                        ->Extents(PageNumber(0), PageNumber(1), /*verify=*/false);
+  ASSERT_TRUE(page.ok()) << page.status();
+  volume.Close();
+  Image image = volume.disk()->Copy();
+  // A frame with a count of one becomes a leaf of records; in it is a tree whose root is this leaf.
+  const FrameNumber frame = page->front().frame;
+  format::Record record;
+  record.root = Entry(frame, kBirth, kChecksum, 0, /*table=*/true);
+  record.flags = format::kRecordUsed | format::kRecordTree;
+  FrameBytes bytes = {};
+  std::memcpy(bytes.data() + sizeof(record), &record, sizeof(record));
+  WriteNode(image, frame, kBirth, bytes);
+  ForgeRecord(image, record);
+  auto store = Open(std::move(image), kQuiet);
+  ASSERT_TRUE(store.ok()) << store.status();
+  auto tree = (*store)->catalog().Open(ObjectNumber(1));
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  {
+    auto transaction = (*store)->Begin(2 * store::kFramesToChange);
+    ASSERT_TRUE(transaction.ok()) << transaction.status();
+    ASSERT_TRUE((*store)->catalog().Remove(*transaction, *tree).ok());
+  }
+  tree->reset();
+  const absl::Status settled = (*store)->Settle();
+  EXPECT_TRUE(absl::IsDataLoss(settled)) << settled;
+}
+
+TEST(HostileTest, AFrameThatIsFreeTwiceIsAnError) {
+  Image image = SmallImage();
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  format::LogFrame log;
+  log.generation = kBirth;
+  log.first = superblock.free_log.end;
+  log.previous = superblock.free_log.tail;
+  // Its count is zero: it is free already.
+  log.items.push_back(Entry(FrameNumber(superblock.total_frames - 2), kBirth, 0, 0, false));
+  const FrameBytes bytes = format::EncodeLogFrame(log);
+  const FrameNumber frame(superblock.total_frames - 1);
+  image.Write(OffsetOf(frame), bytes);
+  superblock.free_log.tail =
+      Entry(frame, kBirth, FrameChecksum(frame, kBirth, bytes), 0, /*table=*/false);
+  ++superblock.free_log.end;
+  WriteSuperblock(image, slot, superblock);
+  auto store = Open(std::move(image), kQuiet);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const absl::Status settled = (*store)->Settle();
+  EXPECT_TRUE(absl::IsDataLoss(settled)) << settled;
+}
+
+TEST(HostileTest, AFileThatIsLongerThanAFileCanBeIsAnError) {
+  Image image = SmallImage();
+  ForgeFile(image, Entry(), UINT64_MAX);
+  auto store = Open(std::move(image), kReadOnly);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_TRUE(absl::IsDataLoss((*store)->catalog().Open(ObjectNumber(1)).status()));
+}
+
+TEST(HostileTest, ALogThatEndsBeforeItBeginsIsRefused) {
+  Image image = SmallImage();
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  // Counted without a sign, item 2^64 - 1 comes before item 0.
+  format::LogFrame log;
+  log.generation = kBirth;
+  log.first = UINT64_MAX;
+  log.items.push_back(superblock.trees.root.With(format::CountOperation::kAdd));
+  const FrameBytes bytes = format::EncodeLogFrame(log);
+  image.Write(OffsetOf(kForged), bytes);
+  const Entry tail(kForged, kBirth, FrameChecksum(kForged, kBirth, bytes), 0, /*table=*/false);
+  superblock.count_log = {tail, UINT64_MAX, 0};
+  WriteSuperblock(image, slot, superblock);
+  const auto store = Open(std::move(image), kQuiet);
+  EXPECT_TRUE(absl::IsDataLoss(store.status())) << store.status();
+}
+
+TEST(HostileTest, AGenerationThatNoEntryCanHoldIsRefused) {
+  Image image = SmallImage();
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  superblock.generation = Generation((uint64_t{1} << 48) - 1);
+  for (const int each : {0, 1}) WriteSuperblock(image, each, superblock);
+  const auto store = Open(std::move(image), kQuiet);
+  EXPECT_TRUE(absl::IsDataLoss(store.status())) << store.status();
+}
+
+TEST(HostileTest, MoreFramesThanTheFileHasAreRefusedThoughNoneIsUsed) {
+  Image image = SmallImage();
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  superblock.total_frames = uint64_t{1} << 40;
+  superblock.used_frames = 0;
+  for (const int each : {0, 1}) WriteSuperblock(image, each, superblock);
+  const auto store = Open(std::move(image), kReadOnly);
+  EXPECT_TRUE(absl::IsDataLoss(store.status())) << store.status();
+}
+
+TEST(HostileTest, WhatIsYoungerThanItsParentIsAnError) {
+  Image image = SmallImage();
+  int slot = 0;
+  format::Superblock superblock = NewestSuperblock(image, &slot);
+  // It would be of the generation that is written next, so written in place.
+  const Generation next(superblock.generation + 1);
+  const Entry page(format::SuperblockFrame(slot, 0), next, 0, 0, /*table=*/false);
+  ForgeFile(image, page, kPageSize);
+  {
+    auto store = Open(image, kQuiet);
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_TRUE(absl::IsDataLoss((*store)->catalog().Open(ObjectNumber(1)).status()));
+  }
+  superblock.catalog.root = Entry(kForged, next, kChecksum, 0, /*table=*/true);
+  for (const int each : {0, 1}) WriteSuperblock(image, each, superblock);
+  const auto store = Open(std::move(image), kQuiet);
+  EXPECT_TRUE(absl::IsDataLoss(store.status())) << store.status();
 }
 
 }  // namespace
