@@ -69,8 +69,9 @@ absl::Status Core::InUse() {
   if (shared) {
     COW_RETURN_IF_ERROR(file_->Unlock(kWriterLock));
     return MakeError(absl::StatusCode::kUnavailable, EBUSY,
-                     file_->name() + ": another process checks it or counts its space; wait until "
-                                     "it has ended");
+                     file_->name() +
+                         ": another process checks it or counts its space; wait until "
+                         "it has ended");
   }
   std::array<char, kHolderBytes> holder = {};
   COW_RETURN_IF_ERROR(
@@ -195,7 +196,8 @@ absl::Status Core::Load() {
                                         unknown));
   }
   COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
-  if (size < s.total_frames * kPageSize && s.used_frames > 0) {
+  if (size < s.total_frames * kPageSize && s.used_frames > 0 &&
+      !(read_only_ && options_.truncated)) {
     return MakeError(absl::StatusCode::kDataLoss, EIO,
                      file_->name() + absl::StrFormat(": truncated: %d bytes, the volume has %d",
                                                      size, s.total_frames * kPageSize));
