@@ -80,7 +80,7 @@ std::string Advice(std::string_view command, const absl::Status& status) {
       return command == "create" ? "" : "destroy snapshots, or delete files that no snapshot holds";
     case EIO:
     case EUCLEAN:
-      return command == "check" ? "" : "cowctl check shows what is damaged";
+      return command == "check" || command == "salvage" ? "" : "cowctl check shows what is damaged";
     default:
       return "";
   }

@@ -1,0 +1,392 @@
+// Salvage of a volume that is sound, and of one in which each frame in turn is damaged: what is
+// copied equals what was there, or is reported as lost; and no more is lost than was hit.
+#include "cow/move/salvage.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cow/format/geometry.h"
+#include "cow/fs/inode.h"
+#include "tests/fs/volume.h"
+#include "tests/move/host_tree.h"
+#include "tests/support/temporary_directory.h"
+
+namespace cow::move {
+namespace {
+
+using fs::FileType;
+using fs::NodeId;
+using fs::TestVolume;
+using ::testing::HasSubstr;
+
+std::string Text(size_t size, char letter) {
+  std::string text(size, letter);
+  for (size_t i = 0; i < size; i += 100) text[i] = static_cast<char>('a' + i / 100 % 26);
+  return text;
+}
+
+std::string LongName(int number) { return absl::StrCat("name-", number, std::string(90, '.')); }
+
+// Some of everything: holes, links of all kinds, extended attributes inside and outside of the
+// record, trees in trees, snapshots of files and trees, of what is gone and of what is hidden.
+void Populate(TestVolume& volume) {
+  const NodeId a = volume.MakeFile("a", Text(3 * kPageSize + 100, 'A')).id;
+  ASSERT_EQ(volume.Link("a", "also-a"), 0);
+  EXPECT_EQ(volume->SetXattr(a, "user.small", "value"), absl::OkStatus());
+  EXPECT_EQ(volume->SetXattr(a, "user.big", Text(1500, 'X')), absl::OkStatus());
+  const NodeId sparse = volume.MakeFile("sparse", Text(kPageSize, 'S')).id;
+  {
+    auto handle = volume->OpenFile(sparse);
+    const std::string tail = Text(2 * kPageSize, 'T');
+    EXPECT_EQ(handle->Write(uint64_t{300} * kPageSize, std::as_bytes(std::span(tail))),
+              absl::OkStatus());
+    EXPECT_EQ(handle->Truncate(uint64_t{400} * kPageSize), absl::OkStatus());
+  }
+  volume.Make("link", {.type = FileType::kSymlink, .mode = 0777, .target = "a"});
+  volume.Make("long-link",
+              {.type = FileType::kSymlink, .mode = 0777, .target = std::string(300, 'l')});
+  volume.Make("fifo", {.type = FileType::kFifo, .mode = 0640});
+  volume.MakeDirectory("dir");
+  for (int i = 0; i < 60; ++i) volume.MakeFile("dir/" + LongName(i), absl::StrCat("file ", i));
+  volume.MakeDirectory("dir/sub");
+  volume.MakeFile("dir/sub/x", "within");
+  volume.MakeTree("t");
+  for (int i = 0; i < 20; ++i) volume.MakeFile(absl::StrCat("t/f", i), absl::StrCat("tree ", i));
+  volume.MakeTree("t/u");
+  volume.MakeFile("t/u/y", "nested");
+  volume.MakeFile("gone", "gone but kept");
+  volume.MakeDirectory("old");
+  volume.MakeFile("old/far", "gone with its directory");
+  volume.Snapshot("a", "mon");
+  volume.Snapshot("t", "mon");
+  volume.Snapshot("t/u", "mon");
+  volume.Snapshot("gone", "mon");
+  volume.Snapshot("old/far", "mon");
+  volume.Snapshot("", "all");
+  {
+    auto handle = volume->OpenFile(a);
+    const std::string changed = Text(10, 'B');
+    EXPECT_EQ(handle->Write(kPageSize, std::as_bytes(std::span(changed))), absl::OkStatus());
+  }
+  volume.Write("t/f3", "changed");
+  EXPECT_EQ(volume->SetXattr(a, "user.big", Text(1200, 'Y')), absl::OkStatus());
+  volume.Snapshot("a", "tue");
+  ASSERT_EQ(volume.Unlink("gone"), 0);
+  ASSERT_EQ(volume.Unlink("old/far"), 0);
+  ASSERT_EQ(volume.RemoveDirectory("old"), 0);
+  volume.MakeFile("gone", "another");
+  volume.Snapshot("gone", "mon");  // hides that of the first
+}
+
+// What a copy of `id` and all below it has to be.
+void Expect(TestVolume& volume, NodeId id, const std::string& path, HostTree& tree,
+            std::map<NodeId, std::string>& first_names) {
+  auto attributes = volume->GetAttributes(id);
+  // The place of a nested tree is a directory like the one it is in.
+  if (id.is_stub()) {
+    HostEntry stub = tree[path.substr(0, path.rfind('/'))];
+    stub.xattrs.clear();
+    tree[path] = stub;
+    return;
+  }
+  ASSERT_TRUE(attributes.ok()) << path << ": " << attributes.status();
+  HostEntry entry{.mode = fs::TypeBits(attributes->type) | attributes->mode,
+                  .uid = geteuid() == 0 ? attributes->uid : geteuid(),
+                  .mtime = attributes->mtime.tv_sec};
+  if (attributes->type == FileType::kRegular) entry.content = volume.Read(id);
+  if (attributes->type == FileType::kSymlink) entry.content = volume->ReadLink(id).value();
+  const auto names = volume->ListXattrs(id);
+  ASSERT_TRUE(names.ok()) << names.status();
+  for (const std::string& name : *names) entry.xattrs[name] = volume->GetXattr(id, name).value();
+  if (attributes->nlink > 1 && attributes->type == FileType::kRegular &&
+      (path.starts_with("live/") || path.find("@all/") != std::string::npos)) {
+    entry.first_name = first_names.try_emplace(id, path).first->second;
+  }
+  tree[path] = entry;
+  if (attributes->type != FileType::kDirectory) return;
+  std::map<std::string, NodeId> below;
+  EXPECT_EQ(volume->ReadDirectory(id, 0,
+                                  [&](const fs::DirectoryEntry& found) {
+                                    below[found.name] = found.id;
+                                    return true;
+                                  }),
+            absl::OkStatus());
+  for (const auto& [name, child] : below)
+    Expect(volume, child, path + "/" + name, tree, first_names);
+}
+
+HostTree ExpectedOf(TestVolume& volume) {
+  HostTree tree;
+  std::map<NodeId, std::string> first_names;
+  Expect(volume, fs::kRoot, "live", tree, first_names);
+  for (const fs::SnapshotInfo& info : volume.Snapshots()) {
+    Expect(volume, info.node, absl::StrCat("snapshots/", info.path, "@", info.name), tree,
+           first_names);
+  }
+  return tree;
+}
+
+// Entries that only hold copies: not of the volume.
+bool IsFrame(const HostTree& expected, const std::string& path) {
+  if (expected.contains(path)) return false;
+  return std::ranges::any_of(
+             expected, [&](const auto& item) { return item.first.starts_with(path + "/"); }) ||
+         path == "snapshots" || path.ends_with("lost+found") || path == "live";
+}
+
+class SalvageTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    Populate(volume_);
+    expected_ = ExpectedOf(volume_);
+    NoteFrames();
+    volume_.Close();
+  }
+
+  // Which frames hold content of files, and which names.
+  void NoteFrames() {
+    for (const auto& [path, entry] : expected_) {
+      if (!S_ISREG(entry.mode)) continue;
+      const std::string in_volume = path.substr(path.find('/') + 1);
+      const auto handle = volume_->OpenFile(volume_.Id(
+          in_volume.starts_with("@all") ? ".snapshots/" + in_volume.substr(1) : in_volume));
+      ASSERT_TRUE(handle.ok()) << path << handle.status();
+      const uint64_t pages = PagesFor(handle->size());
+      const auto extents = handle->object().Extents(PageNumber(0), PageNumber(pages), false);
+      for (const store::Extent& extent : *extents) {
+        for (uint64_t i = 0; i < extent.count; ++i) {
+          // A further name is a hard link: its content is reported once.
+          if (!entry.first_name.empty() && entry.first_name != path) continue;
+          content_[(extent.frame + i).value()].insert({"/" + in_volume, (extent.page + i).value()});
+        }
+      }
+    }
+    auto table = volume_->store().OpenTree(*volume_->store().trees().Open(ObjectNumber(1)));
+    for (uint64_t number = 1;; ++number) {
+      const auto next = *(*table)->NextObject(ObjectNumber(number));
+      if (!next.has_value()) break;
+      number = next->value();
+      const auto object = *(*table)->Open(*next);
+      const auto record = fs::InodeRecord::Decode(object->attributes());
+      if (!record.ok() || !record->is_directory()) continue;
+      for (const auto& extent :
+           *object->Extents(PageNumber(0), PageNumber(PagesFor(object->size())), false)) {
+        for (uint64_t i = 0; i < extent.count; ++i) names_.insert((extent.frame + i).value());
+      }
+    }
+  }
+
+  SalvageResult Run(const std::string& to) {
+    auto result = Salvage(volume_.Disk(), to, {});
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? *std::move(result) : SalvageResult();
+  }
+
+  // Everything that is copied is as expected, but for what is reported.
+  void ExpectRightOrReported(const HostTree& found, const SalvageResult& result);
+
+  TestVolume volume_;
+  HostTree expected_;
+  std::map<uint64_t, std::set<std::pair<std::string, uint64_t>>> content_;
+  std::set<uint64_t> names_;
+  test::TemporaryDirectory directory_;
+};
+
+std::string Print(const Loss& loss) {
+  return absl::StrCat(loss.path, ": ", loss.part, " lost: ", loss.cause);
+}
+
+std::string Print(const std::vector<Loss>& losses) {
+  std::string text;
+  for (const Loss& loss : losses) absl::StrAppend(&text, Print(loss), "\n");
+  return text;
+}
+
+// What losses call it.
+std::string PathOf(const std::string& copy) {
+  const size_t slash = copy.find('/');
+  return slash == std::string::npos ? "/" : copy.substr(slash);
+}
+
+TEST_F(SalvageTest, OfASoundVolumeIsAllOfIt) {
+  const SalvageResult result = Run(directory_ / "out");
+  EXPECT_EQ(Print(result.losses), "");
+  const HostTree found = ReadHostTree(directory_ / "out");
+  for (const auto& [path, entry] : expected_) {
+    ASSERT_TRUE(found.contains(path)) << path;
+    EXPECT_EQ(found.at(path), entry) << path;
+  }
+  for (const auto& [path, entry] : found) {
+    EXPECT_TRUE(expected_.contains(path) || IsFrame(expected_, path)) << path;
+  }
+  EXPECT_LT(found.at("live/sparse").allocated, 20 * kPageSize);
+  EXPECT_EQ(result.snapshots, 8u);
+  EXPECT_EQ(result.files,
+            static_cast<uint64_t>(std::ranges::count_if(expected_, [](const auto& item) {
+              return item.first.starts_with("live/") && !S_ISDIR(item.second.mode);
+            })));
+}
+
+TEST_F(SalvageTest, NeitherWritesTheVolumeNorWhatIsThere) {
+  auto disk = volume_.Disk();
+  std::string before(disk->Size().value(), '\0');
+  std::string after = before;
+  ASSERT_TRUE(disk->Read(0, std::as_writable_bytes(std::span(before))).ok());
+  Run(directory_ / "out");
+  ASSERT_TRUE(disk->Read(0, std::as_writable_bytes(std::span(after))).ok());
+  EXPECT_EQ(before, after);
+  const auto again = Salvage(volume_.Disk(), directory_ / "out", {});
+  EXPECT_EQ(ErrnoOf(again.status()), ENOTEMPTY);
+}
+
+TEST_F(SalvageTest, OfAVolumeWithoutASuperblockIsAnError) {
+  auto disk = volume_.Disk();
+  const std::string rot(16, 'r');
+  for (int slot : {0, 1}) {
+    for (int copy : {0, 1}) {
+      ASSERT_TRUE(disk->Write(OffsetOf(format::SuperblockFrame(slot, copy)) + 64,
+                              std::as_bytes(std::span(rot)))
+                      .ok());
+    }
+  }
+  const auto result = Salvage(volume_.Disk(), directory_ / "out", {});
+  EXPECT_TRUE(absl::IsDataLoss(result.status())) << result.status();
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("superblock"));
+  EXPECT_NE(access((directory_ / "out").c_str(), F_OK), 0);
+}
+
+TEST_F(SalvageTest, OfATruncatedVolumeIsWhatIsLeft) {
+  auto disk = volume_.Disk();
+  // What was written last lies at the end.
+  ASSERT_TRUE(disk->Resize(disk->Size().value() / 4).ok());
+  const auto result = Salvage(volume_.Disk(), directory_ / "out", {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(result->losses.empty());
+  ExpectRightOrReported(ReadHostTree(directory_ / "out"), *result);
+}
+
+bool InLostAndFound(const std::string& path) {
+  return path.find("lost+found") != std::string::npos;
+}
+
+void SalvageTest::ExpectRightOrReported(const HostTree& found, const SalvageResult& result) {
+  std::multimap<std::string, Loss> losses;
+  for (const Loss& loss : result.losses) losses.emplace(loss.path, loss);
+  for (const auto& [path, entry] : found) {
+    if (IsFrame(expected_, path)) continue;
+    const auto [begin, end] = losses.equal_range(PathOf(path));
+    if (InLostAndFound(path) || !expected_.contains(path)) {
+      // It has lost its name; but it is one of the files.
+      EXPECT_TRUE(InLostAndFound(path)) << path;
+      if (!S_ISREG(entry.mode) || begin != end) continue;
+      continue;
+    }
+    HostEntry good = expected_.at(path);
+    HostEntry got = entry;
+    for (auto loss = begin; loss != end; ++loss) {
+      const Loss& lost = loss->second;
+      if (lost.end > 0) {
+        ASSERT_LE(lost.end, good.content.size());
+        std::fill(good.content.begin() + lost.begin, good.content.begin() + lost.end, '\0');
+      } else if (lost.part.starts_with("extended attribute")) {
+        good.xattrs = got.xattrs = {};
+      } else if (lost.part.empty()) {
+        // A directory whose record is lost stands for what is still in it.
+        EXPECT_TRUE(S_ISDIR(got.mode)) << path;
+        good = got;
+      }
+    }
+    // Of names of one file the first may be the one that is lost.
+    good.first_name = got.first_name = "";
+    // A hard link to a file with holes has them too.
+    if (!entry.first_name.empty() && entry.first_name != path) {
+      good.content = found.at(entry.first_name).content;
+    }
+    EXPECT_EQ(got, good) << path << "\n" << Print(result.losses);
+  }
+  for (const auto& [path, entry] : expected_) {
+    if (found.contains(path)) continue;
+    EXPECT_FALSE(losses.empty()) << path << " is missing, and nothing is reported";
+  }
+}
+
+TEST_F(SalvageTest, OfEachFrameThatRotsNoMoreIsLostThanWasHit) {
+  auto disk = volume_.Disk();
+  const uint64_t frames = disk->Size().value() / kPageSize;
+  std::set<std::string> contents;
+  for (const auto& [path, entry] : expected_) {
+    if (S_ISREG(entry.mode)) contents.insert(entry.content);
+  }
+  int lossy = 0;
+  for (uint64_t frame = 0; frame < frames; ++frame) {
+    std::string bytes(kPageSize, '\0');
+    ASSERT_TRUE(disk->Read(frame * kPageSize, std::as_writable_bytes(std::span(bytes))).ok());
+    if (bytes == std::string(kPageSize, '\0')) continue;
+    std::string rotten = bytes;
+    rotten[frame * 37 % kPageSize] ^= static_cast<char>(1 << frame % 8);
+    ASSERT_TRUE(disk->Write(frame * kPageSize, std::as_bytes(std::span(rotten))).ok());
+    const std::string out = directory_ / absl::StrCat("out", frame);
+    const SalvageResult result = Run(out);
+    const HostTree found = ReadHostTree(out);
+    std::filesystem::remove_all(out);
+    ASSERT_TRUE(disk->Write(frame * kPageSize, std::as_bytes(std::span(bytes))).ok());
+
+    SCOPED_TRACE(absl::StrCat("frame ", frame, "\n", Print(result.losses)));
+    ExpectRightOrReported(found, result);
+    const std::string blamed = absl::StrCat("frame ", frame, " (");
+    bool any_blamed = false;
+    std::set<std::pair<std::string, uint64_t>> pages;
+    for (const Loss& loss : result.losses) {
+      const bool by_frame = loss.cause.find(blamed) != std::string::npos;
+      any_blamed = any_blamed || by_frame;
+      EXPECT_TRUE(by_frame || loss.cause == "no name that can be read leads to it") << Print(loss);
+      for (uint64_t at = loss.begin; at < loss.end; at += kPageSize) {
+        pages.insert({loss.path, at / kPageSize});
+      }
+    }
+    EXPECT_EQ(any_blamed, !result.losses.empty());
+    if (const auto hit = content_.find(frame); hit != content_.end()) {
+      EXPECT_EQ(pages, hit->second);
+      EXPECT_EQ(result.losses.size(), hit->second.size());
+    }
+    // Where only names rot, every file is there still.
+    if (names_.contains(frame)) {
+      EXPECT_FALSE(result.losses.empty());
+      std::set<std::string> copied;
+      for (const auto& [path, entry] : found) {
+        if (S_ISREG(entry.mode)) copied.insert(entry.content);
+      }
+      EXPECT_EQ(copied, contents);
+    }
+    // What is without a name holds nothing that was not in the volume.
+    for (const auto& [path, entry] : found) {
+      if (!InLostAndFound(path) || !S_ISREG(entry.mode)) continue;
+      const bool whole = std::ranges::none_of(result.losses, [&, &path = path](const Loss& loss) {
+        return loss.path == PathOf(path) && loss.end > 0;
+      });
+      EXPECT_TRUE(!whole || contents.contains(entry.content)) << path;
+    }
+    if (result.losses.empty()) {
+      for (const auto& [path, entry] : expected_) {
+        EXPECT_TRUE(found.contains(path) && found.at(path) == entry) << path;
+      }
+    } else {
+      ++lossy;
+    }
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_GT(lossy, 60);
+}
+
+}  // namespace
+}  // namespace cow::move
