@@ -55,6 +55,14 @@ void Copier::LoseBytes(const std::string& path, uint64_t begin, uint64_t end,
   result.losses.back().end = end;
 }
 
+void Copier::LoseAlso(size_t first, size_t end, const std::string& path) {
+  for (; first < end; ++first) {
+    Loss loss = result.losses[first];
+    loss.path = path;
+    result.losses.push_back(std::move(loss));
+  }
+}
+
 absl::StatusOr<Outcome> Copier::Made(const absl::Status& status, const Place& place) {
   if (status.ok()) return Outcome::kCopied;
   if (HostIsOut(status)) return status;

@@ -58,6 +58,9 @@ class Copier {
   void Lose(std::string path, std::string part, const absl::Status& cause);
   void LoseBytes(const std::string& path, uint64_t begin, uint64_t end, const absl::Status& cause);
 
+  // Losses [first, end) are of `path` too.
+  void LoseAlso(size_t first, size_t end, const std::string& path);
+
   SalvageResult result;
 
  private:

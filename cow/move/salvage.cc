@@ -97,8 +97,9 @@ void Salvager::ReadCatalog() {
 
 std::optional<std::string> Salvager::OwnerPath(const Owner& owner) const {
   if (const std::string* path = trees_.PathOf(HeadOf(owner)); path != nullptr) return *path;
+  // Of what is gone, the last path is for sure only where nothing else can have it now.
   const auto left = catalog_.left.find(owner);
-  if (left == catalog_.left.end()) return std::nullopt;
+  if (left == catalog_.left.end() || trees_.lost_names()) return std::nullopt;
   const fs::PlaceName& last = left->second.front().place;
   const std::string* above = trees_.PathOf({last.tree, last.directory});
   if (above == nullptr || !fs::CheckName(last.name).ok()) return std::nullopt;

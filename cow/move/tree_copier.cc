@@ -1,5 +1,6 @@
 #include "cow/move/tree_copier.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
@@ -43,29 +44,33 @@ Copier::XattrsObject TreeCopier::XattrsOf(const Tree& tree, const fs::InodeRecor
 std::vector<fs::NamedEntry> TreeCopier::EntriesOf(const store::Object& object,
                                                   const std::string* path) {
   const auto lose = [&](uint64_t begin, uint64_t end, const absl::Status& cause) {
+    lost_names_ = true;
     if (path != nullptr) copier_.Lose(*path, Range("names in bytes", begin, end), cause);
   };
   absl::StatusOr<std::vector<fs::NamedEntry>> entries = fs::Directory::Remains(object, lose);
-  if (entries.ok()) return *std::move(entries);
-  lose(0, object.size(), entries.status());
-  return {};
+  if (!entries.ok()) {
+    lose(0, object.size(), entries.status());
+    return {};
+  }
+  std::ranges::sort(*entries, {}, &fs::NamedEntry::name);  // the same each time
+  return *std::move(entries);
 }
 
 absl::Status TreeCopier::FindTrees() {
-  return store_.trees().Survey([this](uint64_t begin, uint64_t count, const absl::Status& status) {
-    absl::StatusOr<std::shared_ptr<store::Object>> object = status;
-    if (status.ok()) object = store_.trees().Open(ObjectNumber(begin));
-    absl::StatusOr<std::shared_ptr<store::Table>> table = object.status();
-    if (object.ok()) table = store_.OpenTree(*object);
-    if (!table.ok()) {
-      copier_.Lose("/", Range("trees", begin, begin + count - 1), table.status());
-      return true;
-    }
-    trees_.emplace(begin, Tree{.number = begin,
-                               .live = true,
-                               .object = *std::move(object),
-                               .table = *std::move(table),
-                               .path = absl::StrCat("tree ", begin)});
+  const auto find = [this](uint64_t number) -> absl::Status {
+    COW_ASSIGN_OR_RETURN(auto object, store_.trees().Open(ObjectNumber(number)));
+    COW_ASSIGN_OR_RETURN(auto table, store_.OpenTree(object));
+    trees_.emplace(number, Tree{.number = number,
+                                .live = true,
+                                .object = std::move(object),
+                                .table = std::move(table),
+                                .path = absl::StrCat("tree ", number)});
+    return absl::OkStatus();
+  };
+  return store_.trees().Survey([&](uint64_t begin, uint64_t count, const absl::Status& status) {
+    const absl::Status found = status.ok() ? find(begin) : status;
+    lost_names_ = lost_names_ || !found.ok();
+    if (!found.ok()) copier_.Lose("/", Range("trees", begin, begin + count - 1), found);
     return true;
   });
 }
@@ -211,10 +216,11 @@ void TreeCopier::Remember(const Tree& tree, uint64_t directory, const fs::NamedE
 
 absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, const Place& place) {
   const auto object = tree.table->Open(ObjectNumber(number));
-  absl::StatusOr<fs::InodeRecord> record = object.status();
-  if (object.ok()) record = fs::InodeRecord::Decode((*object)->attributes());
+  absl::StatusOr<fs::InodeRecord> record =
+      object.ok() ? fs::InodeRecord::Decode((*object)->attributes()) : object.status();
   if (!record.ok()) {
     tree.seen.insert(number);
+    lost_names_ = true;  // it may have been a directory
     copier_.Lose(place.path, "", record.status());
     return Outcome::kLost;
   }
@@ -233,9 +239,13 @@ absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, cons
   }
   Outcome outcome = Outcome::kLost;
   if (const auto first = tree.linked.find(number); first != tree.linked.end()) {
-    COW_ASSIGN_OR_RETURN(const bool linked, copier_.CopyHardLink(first->second, place));
-    if (linked) outcome = Outcome::kCopied;
+    COW_ASSIGN_OR_RETURN(const bool linked, copier_.CopyHardLink(first->second.host, place));
+    if (linked) {
+      outcome = Outcome::kCopied;
+      copier_.LoseAlso(first->second.first_loss, first->second.end_loss, place.path);
+    }
   }
+  const size_t first_loss = copier_.result.losses.size();
   if (outcome != Outcome::kCopied) {
     COW_ASSIGN_OR_RETURN(outcome, copier_.Copy(**object, *record, XattrsOf(tree, *record), place));
   }
@@ -243,7 +253,9 @@ absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, cons
   if (outcome != Outcome::kRefused) tree.seen.insert(number);
   if (outcome == Outcome::kCopied) {
     if (tree.live) ++copier_.result.files;
-    if (record->nlink > 1) tree.linked.try_emplace(number, place.host);
+    if (record->nlink > 1) {
+      tree.linked.try_emplace(number, First{place.host, first_loss, copier_.result.losses.size()});
+    }
   }
   return outcome;
 }

@@ -33,6 +33,8 @@ class TreeCopier {
   void Want(fs::NodeId id) { wanted_.insert(id); }
   // Without a slash in front, "" for the root; nullptr where no name was found.
   const std::string* PathOf(fs::NodeId id) const;
+  // Some live names are lost: what has a name now may be unknown.
+  bool lost_names() const { return lost_names_; }
 
   // All live trees; `place` is that of the root.
   absl::Status CopyLive(const Place& place);
@@ -41,6 +43,12 @@ class TreeCopier {
                                        const Place& place);
 
  private:
+  // The copy of an object by its first name, and which losses are of it.
+  struct First {
+    std::string host;
+    size_t first_loss = 0;
+    size_t end_loss = 0;
+  };
   struct Tree {
     uint64_t number = 0;
     bool live = false;
@@ -50,8 +58,8 @@ class TreeCopier {
     std::string path;  // of its root, for messages
     // Objects that names lead to.
     absl::flat_hash_set<uint64_t> seen = {};
-    // Where those with several names were copied to first.
-    absl::flat_hash_map<uint64_t, std::string> linked = {};
+    // Those with several names.
+    absl::flat_hash_map<uint64_t, First> linked = {};
   };
   // That is being copied.
   struct Open {
@@ -95,6 +103,7 @@ class TreeCopier {
   std::deque<Open> stack_;          // references stay good while it grows
   absl::flat_hash_set<fs::NodeId> wanted_;
   absl::flat_hash_map<fs::NodeId, std::string> paths_;
+  bool lost_names_ = false;
 };
 
 }  // namespace cow::move

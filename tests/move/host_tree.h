@@ -21,10 +21,10 @@ struct HostEntry {
   mode_t mode = 0;  // with the type
   uid_t uid = 0;
   int64_t mtime = 0;
-  std::string content;  // of a file; of a link its target
-  std::map<std::string, std::string> xattrs;
-  std::string first_name;  // of a file with several: the first of them
-  uint64_t allocated = 0;  // bytes of the host; not compared
+  std::string content = {};  // of a file; of a link its target
+  std::map<std::string, std::string> xattrs = {};
+  std::string first_name = {};  // of a file with several: the first of them
+  uint64_t allocated = 0;       // bytes of the host; not compared
 
   bool operator==(const HostEntry& other) const {
     return mode == other.mode && uid == other.uid && mtime == other.mtime &&
