@@ -107,8 +107,9 @@ absl::StatusOr<Outcome> Copier::CopyDirectory(const Place& place) {
 
 absl::Status Copier::Finish(const fs::InodeRecord& record, const XattrsObject& xattrs,
                             const Place& place) {
-  COW_RETURN_IF_ERROR(CopyXattrs(record, xattrs, place));
-  return Kept(SetAttributes(record, place.host), place, "owner, mode or times");
+  COW_RETURN_IF_ERROR(Kept(SetOwner(record, place.host), place, "owner"));
+  CopyXattrs(record, xattrs, place);
+  return Kept(SetModeAndTimes(record, place.host), place, "mode or times");
 }
 
 absl::StatusOr<bool> Copier::CopyHardLink(const std::string& existing, const Place& place) {
@@ -178,8 +179,8 @@ absl::StatusOr<Outcome> Copier::CopyLink(const store::Object& object, const fs::
   return Outcome::kLost;
 }
 
-absl::Status Copier::CopyXattrs(const fs::InodeRecord& record, const XattrsObject& xattrs,
-                                const Place& place) {
+void Copier::CopyXattrs(const fs::InodeRecord& record, const XattrsObject& xattrs,
+                        const Place& place) {
   const auto load = [&]() -> absl::StatusOr<fs::Xattrs> {
     if (record.inline_kind == fs::InodeRecord::Inline::kXattrs) {
       return fs::DecodeXattrs(record.inlined);
@@ -192,7 +193,7 @@ absl::Status Copier::CopyXattrs(const fs::InodeRecord& record, const XattrsObjec
   const absl::StatusOr<fs::Xattrs> loaded = load();
   if (!loaded.ok()) {
     Lose(place.path, "extended attributes", loaded.status());
-    return absl::OkStatus();
+    return;
   }
   for (const auto& [name, value] : *loaded) {
     // A host that has no room for an attribute of one file has room for others.
@@ -200,7 +201,6 @@ absl::Status Copier::CopyXattrs(const fs::InodeRecord& record, const XattrsObjec
       Lose(place.path, absl::StrCat("extended attribute ", name), set);
     }
   }
-  return absl::OkStatus();
 }
 
 }  // namespace cow::move

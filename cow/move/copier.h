@@ -64,16 +64,16 @@ class Copier {
   SalvageResult result;
 
  private:
-  // OK, or an error of the host; others are losses, of `part`.
+  // What came of making something with `status`.
   absl::StatusOr<Outcome> Made(const absl::Status& status, const Place& place);
+  // OK, or the error where the host takes no more; others are losses, of `part`.
   absl::Status Kept(const absl::Status& status, const Place& place, const std::string& part);
   absl::StatusOr<Outcome> CopyFile(const store::Object& object, const Place& place);
   absl::Status CopyRange(const store::Object& object, NewFile& file, uint64_t begin, uint64_t end,
                          const Place& place);
   absl::StatusOr<Outcome> CopyLink(const store::Object& object, const fs::InodeRecord& record,
                                    const Place& place);
-  absl::Status CopyXattrs(const fs::InodeRecord& record, const XattrsObject& xattrs,
-                          const Place& place);
+  void CopyXattrs(const fs::InodeRecord& record, const XattrsObject& xattrs, const Place& place);
   std::string CauseOf(const absl::Status& status) const;
 
   const std::string volume_;

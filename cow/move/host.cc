@@ -104,20 +104,22 @@ absl::Status SetXattr(const std::string& path, const std::string& name, std::str
   return StatusOf(lsetxattr(path.c_str(), name.c_str(), value.data(), value.size(), 0), name);
 }
 
-absl::Status SetAttributes(const fs::InodeRecord& record, const std::string& path) {
+absl::Status SetOwner(const fs::InodeRecord& record, const std::string& path) {
+  if (!MayGiveAway()) return absl::OkStatus();
+  return StatusOf(lchown(path.c_str(), record.uid, record.gid), "change owner");
+}
+
+absl::Status SetModeAndTimes(const fs::InodeRecord& record, const std::string& path) {
   mode_t mode = record.mode;
-  if (MayGiveAway()) {
-    COW_RETURN_IF_ERROR(StatusOf(lchown(path.c_str(), record.uid, record.gid), "owner"));
-  } else {
-    // A program that runs as its owner would now run as somebody else.
-    mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
-  }
+  // A program that runs as its owner would now run as somebody else.
+  if (!MayGiveAway()) mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
   // Links have no mode of their own.
   if (record.type != fs::FileType::kSymlink) {
-    COW_RETURN_IF_ERROR(StatusOf(chmod(path.c_str(), mode), "mode"));
+    COW_RETURN_IF_ERROR(StatusOf(chmod(path.c_str(), mode), "change mode"));
   }
   const std::array<timespec, 2> times = {record.atime, record.mtime};
-  return StatusOf(utimensat(AT_FDCWD, path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW), "times");
+  return StatusOf(utimensat(AT_FDCWD, path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW),
+                  "change times");
 }
 
 bool IsFree(const std::string& path) {

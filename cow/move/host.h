@@ -45,8 +45,9 @@ absl::Status MakeHardLink(const std::string& existing, const std::string& path);
 absl::Status MakeSpecial(const fs::InodeRecord& record, const std::string& path);
 
 absl::Status SetXattr(const std::string& path, const std::string& name, std::string_view value);
-// Mode, times and, where this process may give files away, the owner.
-absl::Status SetAttributes(const fs::InodeRecord& record, const std::string& path);
+// Where this process may give files away. Before extended attributes, some of which would go.
+absl::Status SetOwner(const fs::InodeRecord& record, const std::string& path);
+absl::Status SetModeAndTimes(const fs::InodeRecord& record, const std::string& path);
 
 // Whether there is nothing at `path`, which can be the name of something.
 bool IsFree(const std::string& path);

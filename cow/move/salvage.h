@@ -28,7 +28,7 @@ struct Loss {
   std::string path;
   // What of it: "bytes 4096 to 8192", "extended attributes"; empty: all.
   std::string part;
-  std::string cause;
+  std::string cause;  // of a range of bytes, that of its first page
   // Of the content of a file: [begin, end) is a hole in the copy. Both 0 for all else.
   uint64_t begin = 0;
   uint64_t end = 0;

@@ -35,7 +35,7 @@ std::string Text(size_t size, char letter) {
   return text;
 }
 
-std::string LongName(int number) { return absl::StrCat("name-", number, std::string(90, '.')); }
+std::string LongName(int number) { return absl::StrCat("name-", number, std::string(220, '.')); }
 
 // Some of everything: holes, links of all kinds, extended attributes inside and outside of the
 // record, trees in trees, snapshots of files and trees, of what is gone and of what is hidden.
@@ -57,7 +57,7 @@ void Populate(TestVolume& volume) {
               {.type = FileType::kSymlink, .mode = 0777, .target = std::string(300, 'l')});
   volume.Make("fifo", {.type = FileType::kFifo, .mode = 0640});
   volume.MakeDirectory("dir");
-  for (int i = 0; i < 60; ++i) volume.MakeFile("dir/" + LongName(i), absl::StrCat("file ", i));
+  for (int i = 0; i < 22; ++i) volume.MakeFile("dir/" + LongName(i), absl::StrCat("file ", i));
   volume.MakeDirectory("dir/sub");
   volume.MakeFile("dir/sub/x", "within");
   volume.MakeTree("t");
@@ -383,6 +383,35 @@ TEST_F(SalvageTest, OfEachFrameThatRotsNoMoreIsLostThanWasHit) {
     ASSERT_FALSE(HasFailure());
   }
   EXPECT_GT(lossy, 60);
+}
+
+// Of what lies behind a node that is lost the range is told, and no page looked for in it.
+TEST(SalvageOfAHugeFileTest, EndsWhicheverFrameRots) {
+  constexpr uint64_t kSize = uint64_t{1} << 42;
+  TestVolume volume;
+  const NodeId id = volume.MakeFile("huge", "begin").id;
+  {
+    auto handle = volume->OpenFile(id);
+    const std::string end = "end";
+    ASSERT_EQ(handle->Write(kSize - end.size(), std::as_bytes(std::span(end))), absl::OkStatus());
+  }
+  volume.Close();
+  const test::TemporaryDirectory directory;
+  auto disk = volume.Disk();
+  uint64_t most = 0;
+  for (uint64_t frame = 0; frame < disk->Size().value() / kPageSize; ++frame) {
+    std::string bytes(kPageSize, '\0');
+    ASSERT_TRUE(disk->Read(frame * kPageSize, std::as_writable_bytes(std::span(bytes))).ok());
+    if (bytes == std::string(kPageSize, '\0')) continue;
+    std::string rotten = bytes;
+    rotten[1000] ^= 1;
+    ASSERT_TRUE(disk->Write(frame * kPageSize, std::as_bytes(std::span(rotten))).ok());
+    const auto result = Salvage(volume.Disk(), directory / absl::StrCat("out", frame), {});
+    ASSERT_TRUE(disk->Write(frame * kPageSize, std::as_bytes(std::span(bytes))).ok());
+    ASSERT_TRUE(result.ok()) << frame << ": " << result.status();
+    for (const Loss& loss : result->losses) most = std::max(most, loss.end - loss.begin);
+  }
+  EXPECT_EQ(most, kSize);  // its root
 }
 
 }  // namespace
