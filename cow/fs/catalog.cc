@@ -56,6 +56,15 @@ std::string EncodeSnapshot(const SnapshotRecord& record) {
   return ByteWriter().Put(record.number).Put(record.xattrs).PutTime(record.created).Take();
 }
 
+// What `in` has from the place on.
+PlaceName GetPlace(ByteReader& in) {
+  PlaceName place;
+  place.tree = in.Get<uint64_t>();
+  place.directory = in.Get<uint64_t>();
+  place.name = std::string(in.GetString());
+  return place;
+}
+
 std::string NameBytes(std::string_view name) { return ByteWriter().PutString(name).Take(); }
 
 std::string PlaceBytes(const PlaceName& place) {
@@ -265,10 +274,7 @@ absl::StatusOr<std::vector<PlaceName>> Catalog::LeftBy(Owner owner) const {
   std::vector<PlaceName> places;
   for (const IndexEntry& entry : entries) {
     ByteReader member(std::string_view(entry.key).substr(group.size()));
-    PlaceName place;
-    place.tree = member.Get<uint64_t>();
-    place.directory = member.Get<uint64_t>();
-    place.name = std::string(member.GetString());
+    PlaceName place = GetPlace(member);
     if (!member.ok()) return Malformed("malformed names in the catalog");
     places.push_back(std::move(place));
   }
@@ -354,6 +360,53 @@ absl::StatusOr<std::vector<SnapshotRecord>> Catalog::Check(
   }
   std::ranges::sort(records, {}, &SnapshotRecord::number);
   return records;
+}
+
+absl::StatusOr<CatalogRemains> Catalog::Remains(const store::Object& object,
+                                                const Index::LostFunction& lost) {
+  CatalogRemains remains;
+  const auto take = [&remains](const IndexEntry& entry) -> absl::Status {
+    ByteReader key(entry.key);
+    ByteReader value(entry.value);
+    switch (key.Get<char>()) {
+      case kSnapshot: {
+        COW_ASSIGN_OR_RETURN(SnapshotRecord record, DecodeSnapshot(entry));
+        const uint64_t number = record.number;
+        remains.snapshots[number] = std::move(record);
+        return absl::OkStatus();
+      }
+      case kNumber: {
+        SnapshotRecord record;
+        record.number = key.Get<uint64_t>();
+        record.owner = GetOwner(value);
+        record.name = std::string(value.GetString());
+        if (!key.ok() || !value.ok()) return Malformed("malformed number in the catalog");
+        remains.snapshots.try_emplace(record.number, std::move(record));
+        return absl::OkStatus();
+      }
+      case kNames: {
+        const Owner owner = GetOwner(key);
+        key.GetString();
+        PlaceName place = GetPlace(key);
+        const uint64_t order = value.Get<uint64_t>();
+        if (!key.ok() || !value.ok()) return Malformed("malformed names in the catalog");
+        remains.left[owner].push_back({order, std::move(place)});
+        return absl::OkStatus();
+      }
+      default:
+        return absl::OkStatus();
+    }
+  };
+  COW_RETURN_IF_ERROR(Index::Remains(
+      object,
+      [&](const IndexEntry& entry) {
+        if (absl::Status status = take(entry); !status.ok()) lost(0, object.size(), status);
+      },
+      lost));
+  for (auto& [owner, places] : remains.left) {
+    std::ranges::sort(places, std::greater<>(), &CatalogRemains::Left::order);
+  }
+  return remains;
 }
 
 }  // namespace cow::fs

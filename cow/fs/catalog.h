@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <ctime>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -60,6 +61,19 @@ struct SnapshotRecord {
   timespec created = {};
   Owner owner;
   std::string name;
+};
+
+// What can be read of a catalog that is damaged.
+struct CatalogRemains {
+  struct Left {
+    uint64_t order = 0;  // the greatest left last
+    PlaceName place;
+  };
+  // By number. Where only its number is known, a snapshot has neither a time nor, though its file
+  // may have had some, extended attributes.
+  std::map<uint64_t, SnapshotRecord> snapshots;
+  // The names that owners have left.
+  std::map<Owner, std::vector<Left>> left;
 };
 
 class Catalog {
@@ -110,6 +124,10 @@ class Catalog {
   // wrong.
   absl::StatusOr<std::vector<SnapshotRecord>> Check(
       const std::function<void(std::string)>& damage) const;
+
+  // As Index::Remains, of the object of the index.
+  static absl::StatusOr<CatalogRemains> Remains(const store::Object& object,
+                                                const Index::LostFunction& lost);
 
   static constexpr uint64_t kFramesToAdd = 3 * kFramesPerIndexChange + store::kFramesToChange;
   static constexpr uint64_t kFramesToNest = kFramesPerIndexChange + store::kFramesToChange;

@@ -89,6 +89,23 @@ absl::Status Directory::Scan(uint64_t position,
   return status;
 }
 
+absl::StatusOr<std::vector<NamedEntry>> Directory::Remains(const store::Object& object,
+                                                           const Index::LostFunction& lost) {
+  std::vector<NamedEntry> entries;
+  COW_RETURN_IF_ERROR(Index::Remains(
+      object,
+      [&](const IndexEntry& raw) {
+        absl::StatusOr<NamedEntry> named = DecodeEntry(raw);
+        if (named.ok()) {
+          entries.push_back(*std::move(named));
+        } else {
+          lost(0, object.size(), named.status());
+        }
+      },
+      lost));
+  return entries;
+}
+
 absl::StatusOr<uint64_t> Directory::Insert(store::Transaction& transaction,
                                            const NamedEntry& entry) {
   return index_.Insert(transaction, PlaceOf(entry.name), entry.name, EncodeTarget(entry));

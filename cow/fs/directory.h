@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "cow/fs/index.h"
@@ -44,6 +45,9 @@ class Directory {
   absl::Status Replace(store::Transaction& transaction, uint64_t position,
                        const NamedEntry& target);
   absl::Status Erase(store::Transaction& transaction, uint64_t position);
+  // The entries that can be read of a directory that is damaged, in no order; as Index::Remains.
+  static absl::StatusOr<std::vector<NamedEntry>> Remains(const store::Object& object,
+                                                         const Index::LostFunction& lost);
   // The pages of the index, and that each name is at its place.
   absl::Status Check() const;
 

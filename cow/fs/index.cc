@@ -316,4 +316,33 @@ absl::Status Index::Check() const {
   return absl::OkStatus();
 }
 
+absl::Status Index::Remains(const store::Object& object,
+                            const std::function<void(const IndexEntry&)>& entry,
+                            const LostFunction& lost) {
+  const uint64_t end = object.size();
+  std::string bytes(kPageSize, '\0');
+  const auto read = [&](uint64_t number) -> absl::StatusOr<DirectoryPage> {
+    COW_RETURN_IF_ERROR(
+        object.Read(number * kPageSize, std::as_writable_bytes(std::span(bytes))).status());
+    return DirectoryPage::Decode(number, bytes);
+  };
+  // Pages that are free are holes, so all data is part of the index.
+  return object.Survey([&](uint64_t begin, uint64_t count, const absl::Status& status) {
+    if (begin * kPageSize >= end) return true;
+    if (!status.ok()) {
+      lost(begin * kPageSize, std::min(end, (begin + count) * kPageSize), status);
+      return true;
+    }
+    for (uint64_t number = begin; number < begin + count; ++number) {
+      const absl::StatusOr<DirectoryPage> page = read(number);
+      if (!page.ok()) {
+        lost(number * kPageSize, (number + 1) * kPageSize, page.status());
+        continue;
+      }
+      for (const IndexEntry& found : page->entries) entry(found);
+    }
+    return true;
+  });
+}
+
 }  // namespace cow::fs

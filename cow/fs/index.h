@@ -63,6 +63,15 @@ class Index {
   // Verifies order, levels and pages in use of the whole tree.
   absl::Status Check() const;
 
+  // Bytes [begin, end) of an index that cannot be read.
+  using LostFunction = std::function<void(uint64_t begin, uint64_t end, const absl::Status& cause)>;
+  // Calls `entry` for all entries that can be read, in no order, and `lost` for the other pages:
+  // each page stands for itself, so that one that leads to others takes none of them along.
+  // `object` is read_only().
+  static absl::Status Remains(const store::Object& object,
+                              const std::function<void(const IndexEntry&)>& entry,
+                              const LostFunction& lost);
+
  private:
   // From the root to a page of entries.
   struct Step {

@@ -197,7 +197,8 @@ absl::Status Core::Load() {
   }
   COW_ASSIGN_OR_RETURN(uint64_t size, file_->Size());
   // A new volume has not yet written the last frames of its first header.
-  if (size < s.total_frames * kPageSize && s.total_frames > format::kZoneHeader) {
+  if (size < s.total_frames * kPageSize && s.total_frames > format::kZoneHeader &&
+      !(read_only_ && options_.truncated)) {
     return MakeError(absl::StatusCode::kDataLoss, EIO,
                      file_->name() + absl::StrFormat(": truncated: %d bytes, the volume has %d",
                                                      size, s.total_frames * kPageSize));

@@ -36,6 +36,11 @@ class Radix {
 
   // Smallest unit >= `unit` with an entry, that is not a hole.
   absl::StatusOr<std::optional<uint64_t>> NextUsed(const Entry& root, uint64_t unit) const;
+  // Calls `found` for each unit with an entry, and, with the error, for the `count` units below a
+  // node that cannot be read; in order, until it answers false. Of a tree that does not change.
+  using UnitSurveyor =
+      std::function<bool(uint64_t unit, uint64_t count, const absl::StatusOr<Entry>& entry)>;
+  bool Survey(const Entry& entry, uint64_t first, const UnitSurveyor& found) const;
   // Number of units in [begin, end) with an entry.
   absl::StatusOr<uint64_t> CountUsed(const Entry& root, uint64_t begin, uint64_t end) const;
 

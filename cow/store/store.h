@@ -62,6 +62,9 @@ struct OpenOptions {
   // Open for reading: any number of processes, beside one that writes. The version that was durable
   // at the time of the open stays readable until the Store is destroyed.
   bool read_only = false;
+  // Also open, for reading only, a volume whose file ends before the volume does: what was there
+  // is damage like any other.
+  bool truncated = false;
   // Bound of the memory for page-table nodes and count leaves that are not dirty.
   uint64_t cache_bytes = 64 << 20;
   // Seconds between commits by the background thread; 0: no background thread at all (nothing is
@@ -111,6 +114,10 @@ struct Extent {
   friend bool operator==(const Extent&, const Extent&) = default;
 };
 
+// What a survey answers its caller with: `count` pages or objects from `begin` on, which are there,
+// or, where `status` is an error, of which it cannot be told. False ends the survey.
+using Surveyor = std::function<bool(uint64_t begin, uint64_t count, const absl::Status& status)>;
+
 // An object: the head, or, where read_only(), a version. All that are open of the same object share
 // one state.
 //
@@ -144,6 +151,10 @@ class Object {
   // also when there is no data after it.
   absl::StatusOr<uint64_t> NextData(uint64_t offset) const;
   absl::StatusOr<uint64_t> NextHole(uint64_t offset) const;
+
+  // What is left of the page table of a read_only() object: runs of pages that are data, and runs
+  // that lie behind a node that cannot be read, in order. Costs the nodes, and no page.
+  absl::Status Survey(const Surveyor& found) const;
 
   // Pages that are data, the holes not counted. O(1).
   uint64_t allocated_pages() const;
@@ -188,6 +199,10 @@ class Table {
 
   // Smallest object number >= `number` in use; nullopt when there is none.
   absl::StatusOr<std::optional<ObjectNumber>> NextObject(ObjectNumber number) const;
+
+  // What is left of a table that is read_only(): the objects in use one by one, and runs of those
+  // whose records cannot be read, in order.
+  absl::Status Survey(const Surveyor& found) const;
 
  private:
   friend class Core;

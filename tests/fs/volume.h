@@ -73,9 +73,15 @@ class TestVolume {
   FileSystem* operator->() { return fs_.get(); }
   FileSystem& operator*() { return *fs_; }
 
-  void Reopen() {
+  void Close() {
     EXPECT_EQ(fs_->Sync(), absl::OkStatus());
     fs_.reset();
+  }
+  // The file that the volume is in.
+  std::unique_ptr<os::File> Disk() { return std::make_unique<LastingFile>(file_); }
+
+  void Reopen() {
+    Close();
     auto opened = FileSystem::Open(std::make_unique<LastingFile>(file_), Options());
     ASSERT_TRUE(opened.ok()) << opened.status();
     fs_ = *std::move(opened);
@@ -203,7 +209,8 @@ class TestVolume {
     auto checked = fs_->Check();
     if (!checked.ok()) return {checked.status().ToString()};
     std::vector<std::string> texts;
-    for (const Damage& damage : checked->damages) texts.push_back(damage.where + ": " + damage.what);
+    for (const Damage& damage : checked->damages)
+      texts.push_back(damage.where + ": " + damage.what);
     return texts;
   }
 

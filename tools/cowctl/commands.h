@@ -54,6 +54,7 @@ absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& envir
 absl::StatusOr<int> List(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Salvage(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Features(const Arguments& arguments, const Environment& environment);
 
 // The one entry that `request` is answered with. Errors name `argument`, which `located` is of.

@@ -78,9 +78,11 @@ std::string Advice(std::string_view command, const absl::Status& status) {
       return "a clone stays in its volume: copy it with cp instead";
     case ENOSPC:
       return command == "create" ? "" : "destroy snapshots, or delete files that no snapshot holds";
+    case ENOTEMPTY:
+      return command == "salvage" ? "name a directory that is new or empty" : "";
     case EIO:
     case EUCLEAN:
-      return command == "check" ? "" : "cowctl check shows what is damaged";
+      return command == "check" || command == "salvage" ? "" : "cowctl check shows what is damaged";
     default:
       return "";
   }

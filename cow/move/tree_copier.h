@@ -1,0 +1,109 @@
+// Copies trees: the directories that can be reached from their roots, and after them what no name
+// leads to that can be read.
+//
+// Invariant: every object of a tree that can be read is copied once, or once for each of its names
+// where the host takes no hard links.
+//
+// Directories are kept on a stack of our own: how deep they go is up to the volume.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "cow/fs/directory.h"
+#include "cow/fs/inode.h"
+#include "cow/fs/node.h"
+#include "cow/move/copier.h"
+#include "cow/store/store.h"
+
+namespace cow::move {
+
+class TreeCopier {
+ public:
+  TreeCopier(store::Store& store, Copier& copier) : store_(store), copier_(copier) {}
+
+  // Remember the path of a live node, when CopyLive comes to it.
+  void Want(fs::NodeId id) { wanted_.insert(id); }
+  // Without a slash in front, "" for the root; nullptr where no name was found.
+  const std::string* PathOf(fs::NodeId id) const;
+  // Some live names are lost: what has a name now may be unknown.
+  bool lost_names() const { return lost_names_; }
+
+  // All live trees; `place` is that of the root.
+  absl::Status CopyLive(const Place& place);
+  // A snapshot of a tree. `number` is what its objects without a name are called after.
+  absl::StatusOr<Outcome> CopySnapshot(uint64_t number, std::shared_ptr<store::Object> version,
+                                       const Place& place);
+
+ private:
+  // The copy of an object by its first name, and which losses are of it.
+  struct First {
+    std::string host;
+    size_t first_loss = 0;
+    size_t end_loss = 0;
+  };
+  struct Tree {
+    uint64_t number = 0;
+    bool live = false;
+    bool reached = false;  // its root was copied, or is lost
+    std::shared_ptr<store::Object> object;
+    std::shared_ptr<store::Table> table;
+    std::string path;  // of its root, for messages
+    // Objects that names lead to.
+    absl::flat_hash_set<uint64_t> seen = {};
+    // Those with several names.
+    absl::flat_hash_map<uint64_t, First> linked = {};
+  };
+  // That is being copied.
+  struct Open {
+    Tree* tree;
+    uint64_t number;
+    std::shared_ptr<store::Object> object;
+    fs::InodeRecord record;
+    Place place;
+    std::vector<fs::NamedEntry> entries;
+    size_t next = 0;
+  };
+  // The directory for what has no name, made when it is needed.
+  struct LostAndFound {
+    Place above;
+    std::optional<Place> made = {};
+  };
+
+  absl::Status FindTrees();
+  // The root of a tree, without what is in it, which is on the stack then; where it cannot be read,
+  // a directory for what else there is.
+  absl::StatusOr<Outcome> OpenRoot(Tree& tree, const Place& place);
+  // Fills the directory at `depth` of the stack and all below it, which are finished then.
+  absl::Status Fill(size_t depth);
+  // Finishes what is at `depth` of the stack, if that is there.
+  absl::Status FinishTop(size_t depth);
+  absl::Status CopyEntry(const Open& directory, const fs::NamedEntry& entry);
+  absl::Status CopyNestedTree(const Open& directory, const fs::NamedEntry& entry,
+                              const Place& place);
+  absl::StatusOr<Outcome> CopyObject(Tree& tree, uint64_t number, const Place& place);
+  absl::Status CopyNameless(Tree& tree, LostAndFound& lost);
+  absl::Status CopyTo(LostAndFound& lost, Tree& tree, uint64_t number);
+  absl::StatusOr<fs::InodeRecord> RecordOf(const Tree& tree, uint64_t number) const;
+  std::vector<fs::NamedEntry> EntriesOf(const store::Object& object, const std::string* path);
+  Copier::XattrsObject XattrsOf(const Tree& tree, const fs::InodeRecord& record) const;
+  void Remember(const Tree& tree, uint64_t directory, const fs::NamedEntry& entry,
+                const std::string& path);
+
+  store::Store& store_;
+  Copier& copier_;
+  std::map<uint64_t, Tree> trees_;  // the live ones
+  std::deque<Open> stack_;          // references stay good while it grows
+  absl::flat_hash_set<fs::NodeId> wanted_;
+  absl::flat_hash_map<fs::NodeId, std::string> paths_;
+  bool lost_names_ = false;
+};
+
+}  // namespace cow::move
