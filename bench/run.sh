@@ -74,7 +74,7 @@ mount_rivals() {
     fi
     truncate -s 8G "$work/$kind.img"
     mkdir "$work/$kind"
-    if ! "mkfs.$kind" -q "$work/$kind.img" >&2 || ! mount -o loop "$work/$kind.img" "$work/$kind"; then
+    if ! "mkfs.$kind" -q "$work/$kind.img" >/dev/null || ! mount -o loop "$work/$kind.img" "$work/$kind"; then
       echo "$kind on a loop device is left out: no loop device, or no such filesystem here" >&2
       continue
     fi

@@ -51,7 +51,10 @@ def ours(cowctl, work, shape):
     finally:
         subprocess.run(["umount", mount], check=True)
         for _ in range(100):
-            if subprocess.run(["fuser", "-s", volume], check=False).returncode != 0:
+            users = subprocess.run(
+                ["fuser", "-s", volume], check=False, stderr=subprocess.DEVNULL
+            )
+            if users.returncode != 0:
                 break
             time.sleep(0.05)
         os.unlink(volume)
