@@ -1,6 +1,5 @@
 // Reads and writes through the library beside pread and pwrite on a plain file of the same
 // filesystem, in the same run, both in the page cache. Usage: page_io FOLDER [MIB]
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,12 +8,14 @@
 #include <vector>
 
 #include "bench/measure.h"
+#include "bench/plain_file.h"
 #include "cow/file.h"
 #include "cow/volume.h"
 
 namespace {
 
 using bench::Must;
+using bench::PlainFile;
 
 constexpr int kRounds = 5;
 constexpr uint64_t kMostRandom = 65536;
@@ -24,33 +25,6 @@ struct Case {
   size_t bytes;
   bool random;
   double target;
-};
-
-// A plain file, and the operations on it.
-class PlainFile {
- public:
-  explicit PlainFile(const std::string& path)
-      : path_(path), descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600)) {}
-  ~PlainFile() {
-    close(descriptor_);
-    unlink(path_.c_str());
-  }
-  void Write(uint64_t offset, std::span<const std::byte> bytes) {
-    Check(pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset)));
-  }
-  void Read(uint64_t offset, std::span<std::byte> bytes) {
-    Check(pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset)));
-  }
-  void Flush() { Check(fdatasync(descriptor_)); }
-
- private:
-  static void Check(ssize_t result) {
-    if (result >= 0) return;
-    std::perror("plain file");
-    std::exit(1);
-  }
-  const std::string path_;
-  const int descriptor_;
 };
 
 using Operation = std::function<void(uint64_t offset, size_t bytes)>;

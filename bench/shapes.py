@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -51,7 +51,10 @@ def ours(cowctl, work, shape):
     finally:
         subprocess.run(["umount", mount], check=True)
         for _ in range(100):
-            if subprocess.run(["fuser", "-s", volume], check=False).returncode != 0:
+            users = subprocess.run(
+                ["fuser", "-s", volume], check=False, stderr=subprocess.DEVNULL
+            )
+            if users.returncode != 0:
                 break
             time.sleep(0.05)
         os.unlink(volume)
@@ -75,25 +78,18 @@ def rival(mount, shape):
 
 
 def main():
+    # As an error, so that what is mounted is unmounted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser()
     parser.add_argument("--cowctl", required=True)
     parser.add_argument("--work", required=True)
+    parser.add_argument("mounts", nargs="*", metavar="NAME=FOLDER")
     arguments = parser.parse_args()
     if not os.path.exists(os.path.join(os.path.dirname(arguments.cowctl), "cowfs")):
         print("no cowfs beside cowctl: snapshots on a mount are left out", file=sys.stderr)
         return
-    mounts = {}
-    for kind in ("xfs", "btrfs"):
-        if os.geteuid() != 0 or shutil.which(f"mkfs.{kind}") is None:
-            print(f"{kind} is left out: needs root and mkfs.{kind}", file=sys.stderr)
-            continue
-        image, mount = f"{arguments.work}/{kind}.img", f"{arguments.work}/{kind}"
-        with open(image, "wb") as file:
-            file.truncate(8 << 30)
-        os.makedirs(mount)
-        subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
-        subprocess.run(["mount", "-o", "loop", image, mount], check=True)
-        mounts[kind] = mount
+    # ext4 has no reflinks.
+    mounts = dict(mount.split("=", 1) for mount in arguments.mounts if not mount.startswith("ext4="))
     for shape in ("1 MiB", "1 GiB", "1 TiB sparse", "65,536 isolated pages"):
         best = ours(arguments.cowctl, arguments.work, shape)
         if not mounts:

@@ -19,13 +19,14 @@ def main():
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     results = [json.loads(line) for line in sys.stdin if line.strip()]
-    print(f"{'what':62} {'ours':>12} {'rival':>12} {'ratio':>8} {'target':>7}")
+    width = max([len(result["name"]) for result in results] + [4])
+    print(f"{'what':{width}} {'ours':>12} {'rival':>12} {'ratio':>8} {'target':>7}")
     for result in results:
         ratio = result.get("ratio")
         target = result.get("target") or 0
         missed = "  missed" if target and ratio is not None and ratio < target else ""
         print(
-            f"{result['name']:62} {time_of(result['ours_us']):>12} "
+            f"{result['name']:{width}} {time_of(result['ours_us']):>12} "
             f"{time_of(result.get('rival_us')):>12} "
             f"{'' if ratio is None else f'{ratio:.2f}':>8} {target or '':>7}{missed}"
         )
