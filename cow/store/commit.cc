@@ -20,6 +20,9 @@ namespace {
 constexpr uint64_t kFoldPerCommit = 4096;
 constexpr uint64_t kMostPending = 256 * 1024;
 constexpr uint64_t kFoldInBackground = 16384;
+// A frame is freed by one commit and released by the next: done, or held by a pin, after two rounds
+// in which nothing was folded and nothing released.
+constexpr int kIdleRounds = 2;
 
 }  // namespace
 
@@ -132,11 +135,18 @@ absl::Status Core::WriteSuperblock(const format::Superblock& superblock) {
 absl::Status Core::CommitOnce() {
   COW_RETURN_IF_ERROR(CheckWritable());
   COW_RETURN_IF_ERROR(FreeOrphans());
+  if (changed_.load()) {
+    const uint64_t pending = PendingItems();
+    COW_RETURN_IF_ERROR(
+        Fold(kFoldPerCommit + (pending > kMostPending ? pending - kMostPending : 0)).status());
+    COW_RETURN_IF_ERROR(ReleaseFreed().status());
+  }
+  {
+    // Who has called Commit until here is served by this one: what they did is in its plan.
+    absl::MutexLock lock(&commit_mu_);
+    ++commits_begun_;
+  }
   if (!changed_.load()) return absl::OkStatus();
-  const uint64_t pending = PendingItems();
-  COW_RETURN_IF_ERROR(
-      Fold(kFoldPerCommit + (pending > kMostPending ? pending - kMostPending : 0)).status());
-  COW_RETURN_IF_ERROR(ReleaseFreed().status());
   absl::StatusOr<CommitPlan> plan;
   {
     absl::MutexLock lock(&gate_);
@@ -160,7 +170,7 @@ absl::Status Core::CommitUnderGate() { return FinishCommit(PlanCommit()); }
 
 absl::Status Core::Commit() {
   absl::MutexLock lock(&commit_mu_);
-  // One that has begun may have passed what the caller did; the next one cannot have.
+  // One that has begun may have planned without what the caller did; the next one cannot have.
   const uint64_t wanted = commits_begun_ + 1;
   while (commits_ended_ < wanted) {
     if (committing_) {
@@ -169,12 +179,14 @@ absl::Status Core::Commit() {
       continue;
     }
     committing_ = true;
-    const uint64_t mine = ++commits_begun_;
+    const uint64_t begun = commits_begun_;
     commit_mu_.Unlock();
     absl::Status status = CommitOnce();
     commit_mu_.Lock();
+    // One that failed early counts all the same.
+    if (commits_begun_ == begun) ++commits_begun_;
     last_commit_ = status;
-    commits_ended_ = mine;
+    commits_ended_ = commits_begun_;
     committing_ = false;
   }
   return last_commit_;
@@ -220,9 +232,6 @@ absl::Status Core::FreeOrphans() {
 
 absl::Status Core::Settle() {
   constexpr uint64_t kFoldAtOnce = 1 << 18;
-  // A frame is freed by one commit and released by the next: done, or held by a pin, after two
-  // rounds in which nothing was folded and nothing released.
-  constexpr int kIdleRounds = 2;
   for (int idle = 0; idle < kIdleRounds && (DeferredFrames() > 0 || PendingItems() > 0 ||
                                             changed_.load() || ClosedOrphans() > 0);) {
     const uint64_t before = progress_.load();
@@ -251,11 +260,14 @@ void Core::Background() {
     }
     // Errors make the volume read-only, and reach whoever commits next.
     bool more = Commit().ok();
-    while (more && (PendingItems() > 0 || DeferredFrames() > 0)) {
-      const uint64_t before = PendingItems() + DeferredFrames();
+    // As in Settle: reaping makes work before it is done, so what is left may grow meanwhile.
+    for (int idle = 0;
+         more && idle < kIdleRounds && (PendingItems() > 0 || DeferredFrames() > 0);) {
+      const uint64_t before = progress_.load();
       more = Fold(kFoldInBackground).ok();
       changed_ = true;
-      more = more && Commit().ok() && PendingItems() + DeferredFrames() < before;
+      more = more && Commit().ok();
+      idle = progress_.load() == before ? idle + 1 : 0;
       absl::MutexLock lock(&background_mu_);
       if (stop_) return;
     }
