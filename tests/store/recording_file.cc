@@ -80,6 +80,7 @@ absl::Status RecordingFile::WriteVector(uint64_t offset, std::span<const iovec> 
 }
 
 absl::Status RecordingFile::Flush() {
+  if (recording_->before_flush) recording_->before_flush();
   const size_t number = recording_->flushes++;
   if (recording_->lose_flush && recording_->lose_flush(number)) return absl::OkStatus();
   return Record({.kind = Event::Kind::kFlush, .bytes = {}});

@@ -27,6 +27,8 @@ struct Recording {
   // For tests of the harness: flushes for which this is true are lost, as by a disk that lies.
   std::function<bool(size_t flush)> lose_flush;
   size_t flushes = 0;
+  // Called before each flush: what happens beside a commit happens while it waits for the disk.
+  std::function<void()> before_flush;
   // The process is killed when there are so many events: what it still tries fails. What it wrote
   // stays in the page cache, so a process that comes after it sees it, flushed or not.
   size_t killed_at = SIZE_MAX;
