@@ -23,8 +23,7 @@ struct CrashOptions {
   uint64_t steps = 60;
   // The writing process is killed now and then, and another one goes on with what it left.
   bool kills = false;
-  // Transactions go on while commits wait for the disk. Only where the volume has no limit: one that
-  // is full makes a transaction wait for the commit, which here waits for the transaction.
+  // Transactions go on while commits wait for the disk.
   bool beside = false;
   // Given to the recording, to prove that the harness notices.
   std::function<bool(size_t flush)> lose_flush;

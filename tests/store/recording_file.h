@@ -56,7 +56,7 @@ class RecordingFile : public MemoryFile {
 
 // Walks a recording, and makes disks that a crash between two of its events could leave: with all
 // that came before the last flush, and of what came after it any part: an event or not, and of a
-// write any of its sectors of 512 bytes.
+// write any of its sectors of 512 bytes, some of them as garbage.
 class CrashDisk {
  public:
   explicit CrashDisk(const Recording& recording);
