@@ -42,6 +42,8 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
       options.name = "small files";
       options.workload.max_write = 9000;
       options.workload.max_size = 30000;
+      // A limit that is not reached: frames that were freed are soon used again.
+      options.create.max_bytes = 4 << 20;
       options.steps = 150;
       break;
   }
@@ -137,18 +139,19 @@ absl::Status CrashRun::StepOf(Workload& workload) {
 
 absl::Status CrashRun::CommitBeside(Store& store, bool settle, Workload& workload, Random& random) {
   // Bounded, as settling ends only when nothing happens any more.
-  uint64_t left = options_.beside ? random.Below(4) : 0;
+  uint64_t left = options_.beside ? random.Below(8) : 0;
   absl::Status beside;
   recording_->before_flush = [&] {
-    if (left == 0 || recording_->killed() || !beside.ok() || random.OneIn(3)) return;
-    // Where little is free a transaction waits for a commit: this one, which waits for it.
-    const store::Space space = store.space();
-    const bool tight = options_.create.max_bytes > 0 &&
-                       (space.available_frames < 400 || space.pending_items > 1000);
-    if (tight) return;
-    --left;
-    beside = StepOf(workload);
-    ++tally_.beside;
+    while (left > 0 && beside.ok() && !recording_->killed() && !random.OneIn(4)) {
+      // Where little is free a transaction waits for a commit: this one, which waits for it.
+      const store::Space space = store.space();
+      const bool tight = options_.create.max_bytes > 0 &&
+                         (space.available_frames < 300 || space.pending_items > 1000);
+      if (tight) return;
+      --left;
+      beside = StepOf(workload);
+      ++tally_.beside;
+    }
   };
   absl::Status committed = settle ? store.Settle() : store.Commit();
   recording_->before_flush = nullptr;
