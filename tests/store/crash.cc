@@ -51,7 +51,7 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
   if (options.kills) options.name += ", kills";
   options.beside = seed % 3 != 0;
   // Counts are late: the log of them is never empty, and a crash comes while things are reaped.
-  options.open.fold_per_commit = std::array<uint64_t, 4>{4096, 1, 8, 40}[seed / 8 % 4];
+  options.open.fold_per_commit = std::array<uint64_t, 4>{4096, 3, 30, 100}[seed / 8 % 4];
   options.create.data_checksums = seed % 7 != 4;
   // Nodes are soon dropped from memory, and read again.
   if (seed % 5 < 2) options.open.cache_bytes = 4096;
@@ -140,13 +140,14 @@ absl::Status CrashRun::StepOf(Workload& workload) {
 absl::Status CrashRun::CommitBeside(Store& store, bool settle, Workload& workload, Random& random) {
   // Bounded, as settling ends only when nothing happens any more.
   uint64_t left = options_.beside ? random.Below(8) : 0;
+  const uint64_t enough = 3 * store::FramesToWrite(options_.workload.max_write);
   absl::Status beside;
   recording_->before_flush = [&] {
     while (left > 0 && beside.ok() && !recording_->killed() && !random.OneIn(4)) {
       // Where little is free a transaction waits for a commit: this one, which waits for it.
       const store::Space space = store.space();
       const bool tight = options_.create.max_bytes > 0 &&
-                         (space.available_frames < 300 || space.pending_items > 1000);
+                         (space.available_frames < enough || space.pending_items > 1000);
       if (tight) return;
       --left;
       beside = StepOf(workload);
