@@ -16,8 +16,7 @@ namespace cow::store {
 
 namespace {
 
-// Folded at each commit, and what the log may hold beyond (16 bytes each): it is read at open.
-constexpr uint64_t kFoldPerCommit = 4096;
+// What the count log may hold beyond what a commit folds (16 bytes each): it is read at open.
 constexpr uint64_t kMostPending = 256 * 1024;
 constexpr uint64_t kFoldInBackground = 16384;
 // A frame is freed by one commit and released by the next: done, or held by a pin, after two rounds
@@ -138,7 +137,8 @@ absl::Status Core::CommitOnce() {
   if (changed_.load()) {
     const uint64_t pending = PendingItems();
     COW_RETURN_IF_ERROR(
-        Fold(kFoldPerCommit + (pending > kMostPending ? pending - kMostPending : 0)).status());
+        Fold(options_.fold_per_commit + (pending > kMostPending ? pending - kMostPending : 0))
+            .status());
     COW_RETURN_IF_ERROR(ReleaseFreed().status());
   }
   {

@@ -70,6 +70,8 @@ struct OpenOptions {
   // Seconds between commits by the background thread; 0: no background thread at all (nothing is
   // committed, folded or given back but by Commit and Settle): for tests.
   int commit_seconds = 5;
+  // Items of the count log that a commit folds; more only where very many are pending.
+  uint64_t fold_per_commit = 4096;
 };
 
 class Core;

@@ -1,15 +1,25 @@
-// kill -9 under load: what was synced is there, what was snapshotted is whole.
+// kill -9 under load: what was synced is there, what was snapshotted is whole. Other processes read
+// snapshots all the while by the library, beside the writer and past its death; they are killed
+// too. COW_KILL_ROUNDS=N makes it longer; tools/soak.sh --kills does that.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <random>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cow/volume.h"
 #include "gmock/gmock.h"
 #include "tests/fuse/mount.h"
 #include "tests/support/seed.h"
@@ -17,7 +27,8 @@
 namespace cow::test {
 namespace {
 
-constexpr int kRounds = 20;
+constexpr int kRounds = 20;  // where COW_KILL_ROUNDS does not say
+constexpr int kReaders = 2;
 constexpr int kWriters = 3;
 constexpr int kSlots = 64;
 constexpr size_t kSlotSize = 8192;
@@ -48,6 +59,79 @@ std::string Verify(const std::string& name, const std::string& content, uint64_t
   return wrong;
 }
 
+// What a reader finds wrong in one snapshot of the volume, "" for nothing. The name of a snapshot
+// ends with what it must hold at least.
+std::string ReadOne(const std::string& path, std::mt19937_64& random,
+                    std::atomic<uint64_t>& reads) {
+  const absl::StatusOr<Volume> volume = Volume::Open(path, {.read_only = true});
+  // Commits came too fast to pin one; or there is no volume yet.
+  if (absl::IsUnavailable(volume.status()) || absl::IsNotFound(volume.status())) return "";
+  if (!volume.ok()) return volume.status().ToString();
+  const std::string file = absl::StrCat("/f", random() % kWriters);
+  if (!volume->Stat(file).ok()) return "";
+  const auto entries = volume->ListSnapshots(file);
+  if (!entries.ok()) return entries.status().ToString();
+  if (entries->empty()) return "";
+  const std::string& name = (*entries)[random() % entries->size()].snapshot;
+  const absl::StatusOr<Snapshot> snapshot = volume->OpenSnapshot(file, name);
+  if (!snapshot.ok()) return snapshot.status().ToString();
+  const absl::StatusOr<Mapping> map = snapshot->Map(Access::kRead);
+  if (!map.ok()) return map.status().ToString();
+  uint64_t at_least = 0;
+  const std::vector<std::string> parts = absl::StrSplit(name, '-');
+  if (!absl::SimpleAtoi(parts.back(), &at_least)) return "a snapshot named " + name;
+  const std::string first(reinterpret_cast<const char*>(map->bytes().data()), map->size());
+  std::string wrong = Verify(absl::StrCat(file, "@", name), first, at_least);
+  // The writer goes on, dies, and is started again meanwhile.
+  for (uint64_t i = random() % 40; i > 0 && wrong.empty(); --i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::string again(first.size(), 0);
+    const auto got = snapshot->Read(0, std::as_writable_bytes(std::span(again)));
+    if (!got.ok()) return got.status().ToString();
+    if (again != first) return absl::StrCat(file, "@", name, ": reads differ\n");
+    if (std::memcmp(map->bytes().data(), first.data(), first.size()) != 0) {
+      return absl::StrCat(file, "@", name, ": its map changed\n");
+    }
+  }
+  ++reads;
+  return wrong;
+}
+
+// A process that reads snapshots until it is killed, or ends with status 1 where one is wrong.
+class Reader {
+ public:
+  Reader() = default;
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  ~Reader() { Kill(); }
+
+  // Only while the test has one thread, so that the child has all of its memory whole.
+  void Start(const std::string& volume, uint64_t seed, std::atomic<uint64_t>& reads) {
+    const pid_t parent = getpid();
+    pid_ = fork();
+    if (pid_ != 0) return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0);
+    std::mt19937_64 random(seed);
+    std::string wrong;
+    while (wrong.empty()) wrong = ReadOne(volume, random, reads);
+    fprintf(stderr, "reader: %s\n", wrong.c_str());
+    _exit(1);
+  }
+  bool running() const { return pid_ > 0; }
+  // False where it had ended by itself: it found something wrong.
+  bool Kill() {
+    if (pid_ <= 0) return true;
+    kill(pid_, SIGKILL);
+    int status = 0;
+    const bool waited = waitpid(std::exchange(pid_, -1), &status, 0) > 0;
+    return waited && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
 struct Taken {
   std::string path;
   uint64_t at_least;
@@ -65,7 +149,18 @@ TEST(KillTest, NothingSyncedAndNoSnapshotIsLost) {
     synced[w] = 0;
   }
   std::vector<Taken> snapshots;
-  for (int round = 0; round < kRounds; ++round) {
+  // Counted by the readers, so in memory that they share.
+  void* const shared =
+      mmap(nullptr, kSlotSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  auto* const reads = new (shared) std::atomic<uint64_t>(0);
+  std::array<Reader, kReaders> readers;
+  const char* wanted = std::getenv("COW_KILL_ROUNDS");
+  const int rounds = wanted == nullptr ? kRounds : std::atoi(wanted);
+  for (int round = 0; round < rounds; ++round) {
+    for (Reader& reader : readers) {
+      if (!reader.running()) reader.Start(mount.volume(), random(), *reads);
+    }
     std::atomic<bool> dead = false;
     std::vector<std::thread> threads;
     for (int w = 0; w < kWriters; ++w) {
@@ -90,13 +185,12 @@ TEST(KillTest, NothingSyncedAndNoSnapshotIsLost) {
     threads.emplace_back([&] {
       for (int n = 0; !dead; ++n) {
         const int w = n % (kWriters + 1);
-        const std::string name = absl::StrCat("r", round, "-", n);
+        const uint64_t floor = next[w % kWriters] - 1;
+        const std::string name = absl::StrCat("r", round, "-", n, "-", floor);
         if (w == kWriters) {
-          const uint64_t floor = next[0] - 1;
           if (!mount.TakeSnapshot("", name).ok()) return;
           taken.push_back({absl::StrCat(".snapshots/", name, "/f0"), floor});
         } else {
-          const uint64_t floor = next[w] - 1;
           if (floor == 0) continue;
           if (!mount.TakeSnapshot(absl::StrCat("f", w), name).ok()) return;
           taken.push_back({absl::StrCat("f", w, "@", name), floor});
@@ -104,8 +198,17 @@ TEST(KillTest, NothingSyncedAndNoSnapshotIsLost) {
       }
     });
     std::this_thread::sleep_for(std::chrono::milliseconds(100 + random() % 400));
+    // A reader dies before the writer, after it, or lives on.
+    Reader& victim = readers[random() % kReaders];
+    const uint64_t when = random() % 3;
+    if (when == 0) {
+      EXPECT_TRUE(victim.Kill());
+    }
     EXPECT_EQ(mount.End(SIGKILL), 128 + SIGKILL);
     dead = true;
+    if (when == 1) {
+      EXPECT_TRUE(victim.Kill());
+    }
     for (std::thread& thread : threads) thread.join();
     mount.Clear();
     ASSERT_TRUE(mount.Start()) << "round " << round;
@@ -128,9 +231,13 @@ TEST(KillTest, NothingSyncedAndNoSnapshotIsLost) {
     ASSERT_EQ(wrong, "") << "round " << round;
     ASSERT_EQ(mount.Check(), "") << "round " << round;
   }
+  for (Reader& reader : readers) EXPECT_TRUE(reader.Kill());
+  EXPECT_GT(reads->load(), 0u);
   RecordProperty("snapshots", static_cast<int>(snapshots.size()));
-  printf("%d rounds, %zu snapshots, %llu writes\n", kRounds, snapshots.size(),
-         static_cast<unsigned long long>(next[0] + next[1] + next[2]));
+  printf("%d rounds, %zu snapshots, %llu writes, %llu snapshots read by other processes\n", rounds,
+         snapshots.size(), static_cast<unsigned long long>(next[0] + next[1] + next[2]),
+         static_cast<unsigned long long>(reads->load()));
+  munmap(shared, kSlotSize);
 }
 
 }  // namespace

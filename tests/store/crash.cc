@@ -1,10 +1,12 @@
 #include "tests/store/crash.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cow/format/geometry.h"
 
 namespace cow::test {
 
@@ -21,26 +23,38 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
   // In turn: growing, full, larger writes, few and small files.
   switch (seed % 4) {
     case 0:
+      options.name = "growing";
       break;
     case 1:
+      options.name = "full";
       options.create.max_bytes = 4 << 20;
+      options.workload.max_write = 160 * 1024;
+      options.workload.max_size = 512 * 1024;
       options.steps = 110;
       break;
     case 2:
+      options.name = "large writes";
       options.workload.max_write = 200 * 1024;
       options.workload.max_size = 600 * 1024;
       options.steps = 40;
       break;
     default:
+      options.name = "small files";
       options.workload.max_write = 9000;
       options.workload.max_size = 30000;
+      // A limit that is not reached: frames that were freed are soon used again.
+      options.create.max_bytes = 4 << 20;
       options.steps = 150;
       break;
   }
-  options.create.data_checksums = seed % 8 != 4;
-  options.kills = seed % 2 == 1;
+  options.kills = seed / 4 % 2 == 1;
+  if (options.kills) options.name += ", kills";
+  options.beside = seed % 3 != 0;
+  // Counts are late: the log of them is never empty, and a crash comes while things are reaped.
+  options.open.fold_per_commit = std::array<uint64_t, 4>{4096, 3, 30, 100}[seed / 8 % 4];
+  options.create.data_checksums = seed % 7 != 4;
   // Nodes are soon dropped from memory, and read again.
-  if (seed % 3 == 0) options.open.cache_bytes = 4096;
+  if (seed % 5 < 2) options.open.cache_bytes = 4096;
   return options;
 }
 
@@ -77,16 +91,17 @@ void CrashRun::Record(const std::shared_ptr<Disk>& disk, std::unique_ptr<Store> 
   workload.Attach(store.get(), std::move(world));
   Random random(seed_ ^ 0x5eed);
   Random killer(seed_ ^ 0xdead);
-  Acknowledge();
+  Acknowledge(0);
   for (uint64_t step = 0; step < options_.steps && failure_.empty(); ++step) {
     if (options_.kills && killer.OneIn(20)) {
       recording_->killed_at = recording_->events.size() + killer.Below(60);
     }
-    absl::Status status = workload.Step();
-    boundaries_.push_back({recording_->events.size(), workload.world()});
+    absl::Status status = StepOf(workload);
     if (status.ok() && random.OneIn(5)) {
-      status = random.OneIn(6) ? store->Settle() : store->Commit();
-      if (status.ok() && !recording_->killed()) Acknowledge();
+      const size_t promised = boundaries_.size() - 1;
+      const bool settle = random.OneIn(6);
+      status = CommitBeside(*store, settle, workload, random);
+      if (status.ok() && !recording_->killed()) Acknowledge(promised);
     }
     if (recording_->killed()) {
       workload.Detach();
@@ -95,7 +110,8 @@ void CrashRun::Record(const std::shared_ptr<Disk>& disk, std::unique_ptr<Store> 
       store = ReopenAfterKill(disk, &found);
       if (store == nullptr) break;
       boundaries_.push_back({recording_->events.size(), found});
-      Acknowledge();
+      Acknowledge(boundaries_.size() - 1);
+      ++tally_.kills;
       workload.Attach(store.get(), std::move(found));
     } else if (!status.ok()) {
       failure_ = absl::StrCat("step ", step, ": ", Text(status));
@@ -106,12 +122,42 @@ void CrashRun::Record(const std::shared_ptr<Disk>& disk, std::unique_ptr<Store> 
     absl::Status status = workload.Verify();
     if (!status.ok()) failure_ = "before any crash: " + Text(status);
   }
-  refused_ = workload.refused();
+  tally_.refused = workload.refused();
   history_ = workload.history();
   workload.Detach();
   if (!failure_.empty()) absl::StrAppend(&failure_, "\n", history_);
   store.reset();  // commits once more
   crash_ = std::make_unique<CrashDisk>(*recording_);
+}
+
+absl::Status CrashRun::StepOf(Workload& workload) {
+  absl::Status status = workload.Step();
+  boundaries_.push_back({recording_->events.size(), workload.world()});
+  ++tally_.transactions;
+  return status;
+}
+
+absl::Status CrashRun::CommitBeside(Store& store, bool settle, Workload& workload, Random& random) {
+  // Bounded, as settling ends only when nothing happens any more.
+  uint64_t left = options_.beside ? random.Below(8) : 0;
+  const uint64_t enough = 3 * store::FramesToWrite(options_.workload.max_write);
+  absl::Status beside;
+  recording_->before_flush = [&] {
+    while (left > 0 && beside.ok() && !recording_->killed() && !random.OneIn(4)) {
+      // Where little is free a transaction waits for a commit: this one, which waits for it.
+      const store::Space space = store.space();
+      const bool tight = options_.create.max_bytes > 0 &&
+                         (space.available_frames < enough || space.pending_items > 1000);
+      if (tight) return;
+      --left;
+      beside = StepOf(workload);
+      ++tally_.beside;
+    }
+  };
+  absl::Status committed = settle ? store.Settle() : store.Commit();
+  recording_->before_flush = nullptr;
+  ++tally_.commits;
+  return committed.ok() ? beside : committed;
 }
 
 std::unique_ptr<Store> CrashRun::ReopenAfterKill(const std::shared_ptr<Disk>& disk, World* world) {
@@ -161,6 +207,12 @@ std::string CrashRun::Check(uint64_t point, const std::function<void(Image&)>& d
   const size_t position = point / kVariants;
   Random random(seed_ * 0x9e3779b97f4a7c15 + point);
   Image image = crash_->Make(point % kVariants, random);
+  // A second run begins with what the crash left, which may be one good copy.
+  if (!nested_ && random.OneIn(3)) {
+    const auto slot = static_cast<int>(random.Below(2));
+    const auto copy = static_cast<int>(random.Below(2));
+    image.Punch(OffsetOf(format::SuperblockFrame(slot, copy)), kPageSize);
+  }
   if (damage) damage(image);
   auto disk = std::make_shared<Disk>(image);
   auto store = Store::Open(std::make_unique<MemoryFile>(disk), options_.open);

@@ -16,17 +16,22 @@
 namespace cow::test {
 
 struct CrashOptions {
+  std::string name;  // for tables of what was run
   store::CreateOptions create;
   store::OpenOptions open = {.commit_seconds = 0};
   WorkloadOptions workload;
   uint64_t steps = 60;
   // The writing process is killed now and then, and another one goes on with what it left.
   bool kills = false;
+  // Transactions go on while commits wait for the disk.
+  bool beside = false;
   // Given to the recording, to prove that the harness notices.
   std::function<bool(size_t flush)> lose_flush;
 };
 
 // A workload that was recorded, and what held when.
+//
+// Each check may also find one copy of one superblock rotten: that loses nothing either.
 class CrashRun {
  public:
   // Options and workload follow from the seed.
@@ -47,7 +52,16 @@ class CrashRun {
   // That a crash there leaves nothing new to look at: nothing is unflushed.
   bool Redundant(uint64_t point);
 
-  uint64_t refused() const { return refused_; }
+  // What happened in it, for tables.
+  struct Tally {
+    uint64_t transactions = 0;
+    uint64_t beside = 0;  // of these, while a commit waited
+    uint64_t commits = 0;
+    uint64_t kills = 0;
+    uint64_t refused = 0;  // as the volume was full
+  };
+  const Tally& tally() const { return tally_; }
+  const std::string& name() const { return options_.name; }
   const Recording& recording() const { return *recording_; }
 
   static constexpr uint64_t kVariants = 5;
@@ -66,8 +80,11 @@ class CrashRun {
   // The process was killed: opens what it left, which is one of the states that it may have left.
   // Null, and failure_ is set, where it is not.
   std::unique_ptr<store::Store> ReopenAfterKill(const std::shared_ptr<Disk>& disk, World* world);
-  void Acknowledge() {
-    acknowledged_.push_back({recording_->events.size(), boundaries_.size() - 1});
+  absl::Status StepOf(Workload& workload);
+  absl::Status CommitBeside(store::Store& store, bool settle, Workload& workload, Random& random);
+  // All up to `boundary` is promised from here on.
+  void Acknowledge(size_t boundary) {
+    acknowledged_.push_back({recording_->events.size(), boundary});
   }
   std::string CheckState(store::Store& store, size_t position, World* found) const;
   std::string GoOn(Image disk, World world, uint64_t seed) const;
@@ -81,7 +98,7 @@ class CrashRun {
   std::vector<Acknowledged> acknowledged_;
   std::string failure_;
   std::string history_;
-  uint64_t refused_ = 0;
+  Tally tally_;
   std::unique_ptr<CrashDisk> crash_;
 };
 

@@ -1,12 +1,15 @@
 // Crash points, thousands of them. COW_CRASH_SEED=N begins with another seed, COW_CRASH_POINTS=N
-// sets how many, COW_CRASH_REPLAY=SEED:POINT repeats one that failed.
+// sets how many, COW_CRASH_STRIDE=N takes one in N of each workload, so that few points see many
+// workloads; COW_CRASH_REPLAY=SEED:POINT repeats one that failed. tools/soak.sh runs a million.
 #include "tests/store/crash.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <string>
 
+#include "absl/strings/str_format.h"
 #include "cow/format/geometry.h"
 
 namespace cow::test {
@@ -22,32 +25,56 @@ std::string Replay(uint64_t seed, uint64_t point) {
          " store_test --gtest_filter=CrashTest.ReplaysOnePoint\n";
 }
 
-// Runs seeds from `seed` on until `points` were checked.
+// What was run of one kind of workload.
+struct Row {
+  uint64_t points = 0;
+  uint64_t workloads = 0;
+  CrashRun::Tally sum;
+
+  void Add(const CrashRun::Tally& tally) {
+    ++workloads;
+    sum.transactions += tally.transactions;
+    sum.beside += tally.beside;
+    sum.commits += tally.commits;
+    sum.kills += tally.kills;
+    sum.refused += tally.refused;
+  }
+};
+
+// Runs seeds from `seed` on until `points` were checked. tools/soak.sh adds up what it prints.
 void CrashEverywhere(uint64_t seed, uint64_t points) {
   seed = Environment("COW_CRASH_SEED", seed);
   points = Environment("COW_CRASH_POINTS", points);
-  uint64_t done = 0;
-  uint64_t refused = 0;
-  for (; done < points; ++seed) {
+  const uint64_t stride = Environment("COW_CRASH_STRIDE", 1);
+  std::map<std::string, Row> rows;
+  for (uint64_t done = 0; done < points; ++seed) {
     CrashRun run(seed);
     ASSERT_TRUE(run.failure().empty()) << run.failure() << Replay(seed, 0);
-    refused += run.refused();
-    for (uint64_t point = 0; point < run.points() && done < points; ++point) {
+    Row& row = rows[run.name()];
+    row.Add(run.tally());
+    for (uint64_t point = 0; point < run.points() && done < points; point += stride) {
       if (run.Redundant(point)) continue;
       const std::string wrong = run.Check(point);
       ASSERT_TRUE(wrong.empty()) << wrong << Replay(seed, point);
+      ++row.points;
       ++done;
     }
   }
-  ::testing::Test::RecordProperty("points", std::to_string(done));
-  ::testing::Test::RecordProperty("refused", std::to_string(refused));
+  absl::PrintF(
+      "crash: workload, points, workloads, transactions, beside, commits, kills, refused\n");
+  for (const auto& [name, row] : rows) {
+    absl::PrintF("crash: %s | %d | %d | %d | %d | %d | %d | %d\n", name, row.points, row.workloads,
+                 row.sum.transactions, row.sum.beside, row.sum.commits, row.sum.kills,
+                 row.sum.refused);
+  }
 }
 
-// 20,000 in all; in parts, so that they run beside each other.
-TEST(CrashTest, LongRunSurvivesEveryCrash1) { CrashEverywhere(1000, 5000); }
-TEST(CrashTest, LongRunSurvivesEveryCrash2) { CrashEverywhere(2000, 5000); }
-TEST(CrashTest, LongRunSurvivesEveryCrash3) { CrashEverywhere(3000, 5000); }
-TEST(CrashTest, LongRunSurvivesEveryCrash4) { CrashEverywhere(4000, 5000); }
+// 50,000 in all; in parts, so that they run beside each other. Each begins with another kind of
+// workload.
+TEST(CrashTest, LongRunSurvivesEveryCrash1) { CrashEverywhere(1000, 12500); }
+TEST(CrashTest, LongRunSurvivesEveryCrash2) { CrashEverywhere(2005, 12500); }
+TEST(CrashTest, LongRunSurvivesEveryCrash3) { CrashEverywhere(3006, 12500); }
+TEST(CrashTest, LongRunSurvivesEveryCrash4) { CrashEverywhere(4003, 12500); }
 
 TEST(CrashTest, SurvivesCrashes) {
   for (uint64_t seed : {1, 2, 3, 4}) {

@@ -30,7 +30,8 @@ void Apply(const Event& event, Image& image) {
   }
 }
 
-// Each sector of a write, or frame of a punch, with the same chance.
+// Each sector of a write, or frame of a punch, with the same chance. A sector that was on its way
+// may come out as neither what it was nor what it should be.
 void ApplyTorn(const Event& event, Image& image, Random& random) {
   if (event.kind != Event::Kind::kWrite && event.kind != Event::Kind::kPunch) {
     return Apply(event, image);
@@ -41,7 +42,9 @@ void ApplyTorn(const Event& event, Image& image, Random& random) {
   for (uint64_t at = 0; at < length; at += unit) {
     if (random.OneIn(2)) continue;
     const uint64_t bytes = std::min(unit, length - at);
-    if (write) {
+    if (write && random.OneIn(16)) {
+      image.Write(event.offset + at, random.Bytes(bytes));
+    } else if (write) {
       image.Write(event.offset + at, std::span(event.bytes).subspan(at, bytes));
     } else {
       image.Punch(event.offset + at, bytes);
@@ -80,6 +83,7 @@ absl::Status RecordingFile::WriteVector(uint64_t offset, std::span<const iovec> 
 }
 
 absl::Status RecordingFile::Flush() {
+  if (recording_->before_flush) recording_->before_flush();
   const size_t number = recording_->flushes++;
   if (recording_->lose_flush && recording_->lose_flush(number)) return absl::OkStatus();
   return Record({.kind = Event::Kind::kFlush, .bytes = {}});

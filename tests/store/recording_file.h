@@ -27,6 +27,8 @@ struct Recording {
   // For tests of the harness: flushes for which this is true are lost, as by a disk that lies.
   std::function<bool(size_t flush)> lose_flush;
   size_t flushes = 0;
+  // Called before each flush: what happens beside a commit happens while it waits for the disk.
+  std::function<void()> before_flush;
   // The process is killed when there are so many events: what it still tries fails. What it wrote
   // stays in the page cache, so a process that comes after it sees it, flushed or not.
   size_t killed_at = SIZE_MAX;
@@ -54,7 +56,7 @@ class RecordingFile : public MemoryFile {
 
 // Walks a recording, and makes disks that a crash between two of its events could leave: with all
 // that came before the last flush, and of what came after it any part: an event or not, and of a
-// write any of its sectors of 512 bytes.
+// write any of its sectors of 512 bytes, some of them as garbage.
 class CrashDisk {
  public:
   explicit CrashDisk(const Recording& recording);

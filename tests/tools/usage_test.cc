@@ -99,7 +99,7 @@ TEST_F(Usage, EmptyNameOfASnapshotIsAMistake) {
 TEST_F(Usage, CheckOfAPathInAVolumeIsAMistake) {
   EXPECT_EQ(Mistake({"check", "v.cow:/a"}),
             "cowctl check: v.cow:/a: a check is of a whole volume: leave the path away\n"
-            "usage: cowctl check VOLUME|MOUNT\n");
+            "usage: cowctl check [--repair] VOLUME|MOUNT\n");
   EXPECT_EQ(RunOn(volume_, {"check", "v.cow:/"}).status, kDone);
 }
 

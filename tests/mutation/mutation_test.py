@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""Proves that the crash tests find bugs: puts one into the store, and they must fail.
+
+usage: mutation_test.py BUILD [WORD]    BUILD is a Ninja build with store_test in it;
+                                        with WORD only the mutations that have it in their name
+
+Each mutation is one text of one source, and what replaces it. The source is compiled and store_test
+linked with the commands of the build, in a temporary directory; the build stays as it is. A mutation
+that no crash test notices is a failure of the harness: give it a workload that does. A text that is
+not in its source any more is a failure too: the table follows the code.
+"""
+
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+TEST = "tests/store/store_test"
+ARCHIVE = "cow/store/libcow_store.a"
+# Few points of many workloads: about 8 s where nothing is wrong.
+POINTS = 1200
+STRIDE = 29
+FILTER = "--gtest_filter=CrashTest.LongRunSurvivesEveryCrash*"
+# A mutation may also never end, which fails as well.
+TIMEOUT = 120
+
+
+class Mutation(NamedTuple):
+    name: str
+    why: str  # what it breaks
+    file: str
+    text: str
+    replacement: str
+    points: int = POINTS  # of each test; more for what shows seldom
+
+
+MUTATIONS = [
+    Mutation("no flush before the superblock",
+             "the superblock may be on the disk before what it refers to",
+             "commit.cc",
+             "  COW_RETURN_IF_ERROR(file_->Flush());\n"
+             "  COW_RETURN_IF_ERROR(WriteSuperblock(plan.superblock));\n",
+             "  COW_RETURN_IF_ERROR(WriteSuperblock(plan.superblock));\n"),
+    Mutation("no flush after the superblock",
+             "a commit is acknowledged that is not on the disk",
+             "commit.cc",
+             "  COW_RETURN_IF_ERROR(WriteSuperblock(plan.superblock));\n"
+             "  return file_->Flush();\n",
+             "  return WriteSuperblock(plan.superblock);\n"),
+    Mutation("no flush at open",
+             "what the superblock of a killed process does not refer to is reused before it is durable",
+             "open.cc",
+             "  COW_RETURN_IF_ERROR(file_->Flush());\n"
+             "  // Objects that were removed",
+             "  // Objects that were removed"),
+    Mutation("one copy of the superblock",
+             "one frame that rots loses a commit",
+             "commit.cc",
+             "for (int copy : {0, 1}) {\n    const FrameNumber frame = format::SuperblockFrame(slot,",
+             "for (int copy : {0}) {\n    const FrameNumber frame = format::SuperblockFrame(slot,"),
+    Mutation("the same superblock slot again",
+             "a torn superblock leaves no older one",
+             "commit.cc",
+             "const int slot = 1 - durable_slot_;",
+             "const int slot = durable_slot_;"),
+    Mutation("a superblock that is not made good at open",
+             "after a kill between its copies there is one copy",
+             "open.cc",
+             "    file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame)).IgnoreError();\n",
+             "    (void)frame;\n"),
+    Mutation("the generation of the superblock again after open",
+             "frames of the last commit look like new ones and are overwritten in place",
+             "open.cc",
+             "generation_ = s.generation.value() + 1;",
+             "generation_ = s.generation.value();"),
+    Mutation("two commits of one generation",
+             "which superblock is the newer one cannot be told",
+             "commit.cc",
+             "  if (generation_.load() - 1 == durable_.load()) generation_.fetch_add(1);\n",
+             ""),
+    Mutation("nodes of earlier seals not written",
+             "a snapshot between two commits refers to nodes that are not on the disk",
+             "seal.cc",
+             "sealed_.insert(sealed_.end(), sealed.begin(), sealed.end());",
+             "sealed_ = std::move(sealed);"),
+    Mutation("tables of the superblock sealed first",
+             "they lack what the seal of trees changes in them",
+             "seal.cc",
+             "for (const bool of_superblock : {false, true})",
+             "for (const bool of_superblock : {true, false})"),
+    Mutation("a table not marked dirty",
+             "its changes are in no commit",
+             "table.cc",
+             "  absl::MutexLock lock(&mu);\n  MarkDirty();\n",
+             "  absl::MutexLock lock(&mu);\n"),
+    Mutation("overwritten in place since the last commit",
+             "a snapshot that is not committed yet changes with its head",
+             "write.cc",
+             "write.old[i].birth() == generation;",
+             "write.old[i].birth().value() > core.durable_.load();"),
+    Mutation("an addition not logged",
+             "the frames of a snapshot are freed with its head",
+             "share.cc",
+             "  if (!record.root.empty()) core_->LogCount(record.root, CountOperation::kAdd);\n"
+             "  return std::shared_ptr<Object>",
+             "  return std::shared_ptr<Object>"),
+    Mutation("an addition of a shared range not logged",
+             "the pages are freed with the file that they came from",
+             "share.cc",
+             "      core.LogCount(shared[i], CountOperation::kAdd);\n",
+             ""),
+    Mutation("a drop not logged",
+             "what is overwritten is never freed",
+             "fold.cc",
+             "    count_log_.Append(entry.With(CountOperation::kDrop), generation());\n",
+             ""),
+    Mutation("a node's copy not logged",
+             "what the copy refers to is counted once for two",
+             "radix.cc",
+             "    core_.LogCount(slot, CountOperation::kShare);\n",
+             ""),
+    Mutation("children of a copied node not counted",
+             "they are freed with the first of two nodes",
+             "fold.cc",
+             "      if (count > 1) {\n",
+             "      if (count > 2) {\n"),
+    Mutation("a freed frame reused one commit early",
+             "the last commit still refers to it",
+             "fold.cc",
+             "  const Generation durable(durable_.load());\n",
+             "  const Generation durable = generation();\n"),
+    Mutation("frames of the count log released before the commit is durable",
+             "the last commit's log is overwritten",
+             "commit.cc",
+             "    plan.consumed = count_log_.TakeConsumed();\n",
+             "    for (FrameNumber frame : count_log_.TakeConsumed()) allocator_.ReleaseLogFrame(frame);\n",
+             points=6000),
+    Mutation("frames of the free log released before the commit is durable",
+             "the last commit's log is overwritten",
+             "commit.cc",
+             "  plan.consumed.insert(plan.consumed.end(), consumed.begin(), consumed.end());\n",
+             "  for (FrameNumber frame : consumed) allocator_.ReleaseLogFrame(frame);\n"),
+    Mutation("frames of the logs free after open",
+             "they have no count: nothing else says that they are in use",
+             "allocator.cc",
+             "  log_frames_.insert(log_frames.begin(), log_frames.end());\n",
+             "  (void)log_frames;\n"),
+    Mutation("what is being reaped forgotten",
+             "a crash leaks the rest of a destroyed tree",
+             "commit.cc",
+             "  s.reaped = reaped_;\n",
+             ""),
+    Mutation("counts overwritten in place",
+             "a torn write loses the counts of the last commit",
+             "count_table.cc",
+             "!old.empty() && old.frame() == pair ? pair + 1 : pair;",
+             "old.empty() ? pair : old.frame();"),
+    Mutation("orphans not freed after open",
+             "a file that was open and removed at a crash is never freed",
+             "open.cc",
+             "    closed_orphans_.push_back(**orphan);\n",
+             ""),
+]
+
+
+class Build:
+    """The commands of a Ninja build, to be run with another source."""
+
+    def __init__(self, root, build):
+        self.root = root
+        self.build = build
+        listed = subprocess.run(["ninja", "-C", build, "-t", "commands", TEST], check=True,
+                                capture_output=True, text=True).stdout
+        self.commands = listed.splitlines()
+
+    def command(self, pattern):
+        found = [command for command in self.commands if re.search(pattern, command)]
+        if len(found) != 1:
+            sys.exit(f"{len(found)} commands of the build match {pattern}")
+        # The link command is wrapped in `: && ... && :`.
+        return shlex.split(found[0].removeprefix(": && ").removesuffix(" && :"))
+
+    def run(self, command):
+        done = subprocess.run(command, cwd=self.build, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(done.stdout + done.stderr)
+
+    def mutant(self, directory, name, text):
+        """A store_test in which cow/store/NAME is `text`."""
+        source = self.root / "cow/store" / name
+        mutated, made = directory / name, directory / f"{name}.o"
+        mutated.write_text(text)
+        compile_command = self.command(rf" -c {re.escape(str(source))}$")
+        compile_command[compile_command.index("-o") + 1] = str(made)
+        compile_command[compile_command.index("-MF") + 1] = str(directory / "dependencies")
+        compile_command[-1] = str(mutated)
+        self.run(compile_command)
+        archive, test = directory / "store.a", directory / "store_test"
+        shutil.copy(self.build / ARCHIVE, archive)
+        self.run(["ar", "r", str(archive), str(made)])
+        link = self.command(rf" -o {TEST} ")
+        link[link.index("-o") + 1] = str(test)
+        self.run([str(archive) if word == ARCHIVE else word for word in link])
+        return test
+
+
+def crash(test, points=POINTS):
+    """Runs the crash tests: whether they passed, and what they said."""
+    command = ["env", f"COW_CRASH_POINTS={points}", f"COW_CRASH_STRIDE={STRIDE}", str(test), FILTER,
+               "--gtest_fail_fast"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace",
+                              timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return False, "it does not end"
+    if done.returncode == 0:
+        return True, ""
+    if done.returncode < 0:
+        return False, f"signal {-done.returncode}"
+    # A program that cannot run at all has noticed nothing.
+    if "[  FAILED  ] CrashTest." not in done.stdout:
+        raise RuntimeError(done.stdout + done.stderr)
+    said = re.search(r"^Expected: true\n(.*)", done.stdout, re.MULTILINE)
+    return False, (said.group(1) if said else done.stdout.splitlines()[-1]).split("COW_CRASH")[0][:100]
+
+
+def try_one(build, mutation):
+    """What is wrong with the mutation or with the harness, or "", and what noticed it."""
+    original = (build.root / "cow/store" / mutation.file).read_text()
+    if original.count(mutation.text) != 1:
+        return f"its text is {original.count(mutation.text)} times in {mutation.file}", ""
+    with tempfile.TemporaryDirectory(prefix="mutation") as name:
+        mutated = original.replace(mutation.text, mutation.replacement)
+        try:
+            test = build.mutant(pathlib.Path(name), mutation.file, mutated)
+            passed, said = crash(test, mutation.points)
+        except RuntimeError as error:
+            return str(error), ""
+    return (f"no crash test notices it: {mutation.why}" if passed else ""), said
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    root = pathlib.Path(__file__).resolve().parent.parent.parent
+    build = Build(root, pathlib.Path(sys.argv[1]).resolve())
+    # As it is, it must pass: else what fails below proves nothing.
+    passed, said = crash(build.build / TEST)
+    if not passed:
+        sys.exit(f"the crash tests fail without any mutation: {said}")
+    failed = 0
+    for mutation in MUTATIONS:
+        if len(sys.argv) == 3 and sys.argv[2] not in mutation.name:
+            continue
+        begun = time.monotonic()
+        wrong, said = try_one(build, mutation)
+        took = time.monotonic() - begun
+        failed += wrong != ""
+        print(f"{'FAILED' if wrong else 'caught'}  {took:3.0f} s  {mutation.file}: {mutation.name}: "
+              f"{wrong or said}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
