@@ -316,6 +316,7 @@ absl::StatusOr<RepairResult> Store::Repair(
     absl::MutexLock fold_lock(&core.fold_mu_);
     absl::MutexLock log_lock(&core.log_mu_);
     core.reaped_.clear();
+    core.dead_nodes_.clear();
     core.count_log_.Clear();
   }
   const Recount& recount = checker.recount();
