@@ -49,7 +49,7 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
   }
   options.kills = seed / 4 % 2 == 1;
   if (options.kills) options.name += ", kills";
-  options.beside = seed % 3 != 0;
+  options.beside = seed % 3 == 0 ? 0 : 7;
   // Counts are late: the log of them is never empty, and a crash comes while things are reaped.
   options.open.fold_per_commit = std::array<uint64_t, 4>{4096, 3, 30, 100}[seed / 8 % 4];
   options.create.data_checksums = seed % 7 != 4;
@@ -139,11 +139,11 @@ absl::Status CrashRun::StepOf(Workload& workload) {
 
 absl::Status CrashRun::CommitBeside(Store& store, bool settle, Workload& workload, Random& random) {
   // Bounded, as settling ends only when nothing happens any more.
-  uint64_t left = options_.beside ? random.Below(8) : 0;
+  uint64_t left = random.Below(options_.beside + 1);
   const uint64_t enough = 3 * store::FramesToWrite(options_.workload.max_write);
   absl::Status beside;
   recording_->before_flush = [&] {
-    while (left > 0 && beside.ok() && !recording_->killed() && !random.OneIn(4)) {
+    while (left > 0 && beside.ok() && !recording_->killed() && !random.OneIn(options_.beside)) {
       // Where little is free a transaction waits for a commit: this one, which waits for it.
       const store::Space space = store.space();
       const bool tight = options_.create.max_bytes > 0 &&

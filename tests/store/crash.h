@@ -23,8 +23,8 @@ struct CrashOptions {
   uint64_t steps = 60;
   // The writing process is killed now and then, and another one goes on with what it left.
   bool kills = false;
-  // Transactions go on while commits wait for the disk.
-  bool beside = false;
+  // So many transactions at most go on while a commit waits for the disk.
+  uint64_t beside = 0;
   // Given to the recording, to prove that the harness notices.
   std::function<bool(size_t flush)> lose_flush;
 };
