@@ -1,5 +1,6 @@
 #include "cow/format/superblock.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -27,6 +28,10 @@ struct RawReaped {
   uint32_t next;
   uint32_t reserved;
 };
+struct RawRun {
+  uint64_t frame;
+  uint64_t count;
+};
 struct Raw {
   std::array<char, 8> magic;
   uint32_t version;
@@ -39,7 +44,7 @@ struct Raw {
   uint64_t total_frames;
   uint64_t used_frames;
   uint64_t max_frames;
-  uint64_t reserved0;
+  uint64_t flushed;
   RawTable trees;
   RawTable catalog;
   RawTable orphans;
@@ -49,13 +54,16 @@ struct Raw {
   uint32_t reaped_count;
   uint32_t reserved1;
   std::array<RawReaped, kMaxReaped> reaped;
-  std::array<uint8_t, 752> reserved2;
+  uint32_t uncounted_count;
+  uint32_t reserved2;
+  std::array<RawRun, kMaxUncountedRuns> uncounted;
 };
 static_assert(offsetof(Raw, trees) == 96);
 static_assert(offsetof(Raw, counts) == 168);
 static_assert(offsetof(Raw, count_log) == 184);
 static_assert(offsetof(Raw, reaped_count) == 248);
 static_assert(offsetof(Raw, reaped) == 256);
+static_assert(offsetof(Raw, uncounted_count) == 3328);
 static_assert(sizeof(Raw) <= kPageSize);
 
 constexpr size_t kChecksumOffset = 12;
@@ -68,6 +76,21 @@ uint32_t ChecksumOf(std::span<const std::byte> bytes, FrameNumber frame) {
   return FrameChecksum(frame, Generation(0), copy);
 }
 
+absl::StatusOr<std::vector<FrameRun>> DecodeUncounted(const Raw& raw) {
+  std::vector<FrameRun> runs;
+  uint64_t frames = 0;
+  for (uint32_t i = 0; i < std::min<uint64_t>(raw.uncounted_count, kMaxUncountedRuns); ++i) {
+    const RawRun& run = raw.uncounted[i];
+    frames += std::min(run.count, kMaxUncountedFrames + 1);
+    if (run.frame >= raw.total_frames || run.count > raw.total_frames - run.frame) break;
+    runs.push_back({FrameNumber(run.frame), run.count});
+  }
+  if (runs.size() != raw.uncounted_count || frames > kMaxUncountedFrames) {
+    return absl::DataLossError("superblock: its uncounted frames are none of the volume");
+  }
+  return runs;
+}
+
 }  // namespace
 
 std::array<std::byte, kPageSize> EncodeSuperblock(const Superblock& s, FrameNumber frame) {
@@ -78,10 +101,12 @@ std::array<std::byte, kPageSize> EncodeSuperblock(const Superblock& s, FrameNumb
   raw.compatible = s.compatible;
   raw.read_only_compatible = s.read_only_compatible;
   raw.incompatible = s.incompatible;
+  if (!s.uncounted.empty() || s.flushed.value() != 0) raw.incompatible |= kIncompatibleNotClosed;
   raw.generation = s.generation.value();
   raw.total_frames = s.total_frames;
   raw.used_frames = s.used_frames;
   raw.max_frames = s.max_frames;
+  raw.flushed = s.flushed.value();
   raw.trees = {s.trees.root, s.trees.next_object};
   raw.catalog = {s.catalog.root, s.catalog.next_object};
   raw.orphans = {s.orphans.root, s.orphans.next_object};
@@ -91,6 +116,10 @@ std::array<std::byte, kPageSize> EncodeSuperblock(const Superblock& s, FrameNumb
   raw.reaped_count = static_cast<uint32_t>(s.reaped.size());
   for (size_t i = 0; i < s.reaped.size() && i < kMaxReaped; ++i) {
     raw.reaped[i] = {s.reaped[i].node, s.reaped[i].next, 0};
+  }
+  raw.uncounted_count = static_cast<uint32_t>(s.uncounted.size());
+  for (size_t i = 0; i < s.uncounted.size() && i < kMaxUncountedRuns; ++i) {
+    raw.uncounted[i] = {s.uncounted[i].frame.value(), s.uncounted[i].count};
   }
   std::array<std::byte, kPageSize> bytes = {};
   std::memcpy(bytes.data(), &raw, sizeof(raw));
@@ -145,7 +174,7 @@ absl::StatusOr<Superblock> DecodeSuperblock(std::span<const std::byte> bytes, Fr
   s.uuid = raw.uuid;
   s.compatible = raw.compatible;
   s.read_only_compatible = raw.read_only_compatible;
-  s.incompatible = raw.incompatible;
+  s.incompatible = raw.incompatible & ~kIncompatibleNotClosed;
   s.generation = Generation(raw.generation);
   s.total_frames = raw.total_frames;
   s.used_frames = raw.used_frames;
@@ -159,6 +188,12 @@ absl::StatusOr<Superblock> DecodeSuperblock(std::span<const std::byte> bytes, Fr
   for (uint32_t i = 0; i < raw.reaped_count; ++i) {
     s.reaped.push_back({raw.reaped[i].node, raw.reaped[i].next});
   }
+  if ((raw.incompatible & kIncompatibleNotClosed) == 0) return s;
+  s.flushed = Generation(raw.flushed);
+  if (raw.flushed >= raw.generation) {
+    return absl::DataLossError("superblock: the commit before is younger than this one");
+  }
+  COW_ASSIGN_OR_RETURN(s.uncounted, DecodeUncounted(raw));
   return s;
 }
 

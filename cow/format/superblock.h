@@ -19,7 +19,10 @@ inline constexpr uint32_t kFormatVersion = 1;
 inline constexpr uint64_t kKnownCompatible = 0;
 inline constexpr uint64_t kKnownReadOnlyCompatible = 0;
 inline constexpr uint64_t kIncompatibleNoDataChecksums = 1;  // data entries have checksum 0
-inline constexpr uint64_t kKnownIncompatible = kIncompatibleNoDataChecksums;
+// Not closed: what `uncounted` and `flushed` say has to be obeyed. As ext4's "needs recovery".
+inline constexpr uint64_t kIncompatibleNotClosed = 2;
+inline constexpr uint64_t kKnownIncompatible =
+    kIncompatibleNoDataChecksums | kIncompatibleNotClosed;
 
 // A table with a root in the superblock.
 struct TableRoot {
@@ -41,6 +44,15 @@ struct Reaped {
 };
 inline constexpr size_t kMaxReaped = 128;
 
+// Consecutive frames.
+struct FrameRun {
+  FrameNumber frame;
+  uint64_t count = 0;
+  friend bool operator==(const FrameRun&, const FrameRun&) = default;
+};
+inline constexpr size_t kMaxUncountedRuns = 46;
+inline constexpr uint64_t kMaxUncountedFrames = 16384;
+
 struct Superblock {
   std::array<uint8_t, 16> uuid = {};
   uint64_t compatible = 0;
@@ -57,6 +69,12 @@ struct Superblock {
   LogRoot count_log;
   LogRoot free_log;
   std::vector<Reaped> reaped;  // at most kMaxReaped
+  // Frames in use whose count is one, though `counts` says zero; those of the logs among them have
+  // none all the same. At most kMaxUncountedRuns, of kMaxUncountedFrames in all.
+  std::vector<FrameRun> uncounted;
+  // Where it is not 0, this commit was written with one flush: what is younger than this generation,
+  // that of the commit before, may be missing where this one was not acknowledged.
+  Generation flushed;
 };
 
 // The 4 KiB of `superblock` for `frame` (the checksum covers where it is).

@@ -191,7 +191,12 @@ absl::Status HostFile::ReadVector(uint64_t offset, std::span<const iovec> buffer
 absl::Status HostFile::Flush() {
   if (kind_ == Kind::kMemory) return absl::OkStatus();
   // Never retried: after a failure the kernel may have dropped the pages and forgotten the error.
-  if (fdatasync(descriptor_.get()) != 0) return Error(errno, "flush");
+  if (fdatasync(descriptor_.get()) != 0) {
+    const int error = errno;
+    // The kernel takes for written what it could not write: whoever reads next is to see the disk.
+    posix_fadvise(descriptor_.get(), 0, 0, POSIX_FADV_DONTNEED);
+    return Error(error, "flush");
+  }
   return absl::OkStatus();
 }
 

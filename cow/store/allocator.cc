@@ -13,7 +13,8 @@ using format::kCountsPerLeaf;
 
 namespace {
 
-constexpr uint64_t kNodeRun = 64;       // frames set aside for nodes at a time
+constexpr uint64_t kNodeRun = 64;       // frames set aside for nodes and logs at a time
+constexpr uint64_t kLongExtent = 256;   // 1 MiB: long enough for what is written in order
 constexpr uint64_t kWarmFrames = 4096;  // 16 MiB are never given back
 constexpr uint64_t kCommitFrames = 32;  // of the reserve, for the logs of a commit alone
 
@@ -22,14 +23,29 @@ constexpr uint64_t kCommitFrames = 32;  // of the reserve, for the logs of a com
 Allocator::Allocator(os::File& file, uint64_t count_budget_bytes)
     : file_(file), counts_(file, count_budget_bytes) {}
 
-void Allocator::Load(const format::Entry& counts, uint64_t total_frames, uint64_t used_frames,
-                     uint64_t max_frames, const std::vector<FrameNumber>& log_frames) {
+absl::Status Allocator::Load(const format::Superblock& superblock,
+                             const std::vector<FrameNumber>& log_frames) {
   absl::MutexLock lock(&mu_);
-  counts_.Load(counts, total_frames);
-  total_ = total_frames;
-  used_ = used_frames;
-  max_ = max_frames;
+  counts_.Load(superblock.counts, superblock.total_frames);
+  total_ = superblock.total_frames;
+  used_ = superblock.used_frames;
+  max_ = superblock.max_frames;
   log_frames_.insert(log_frames.begin(), log_frames.end());
+  for (const FrameRun& run : superblock.uncounted) {
+    HandOut(run);
+    for (FrameNumber frame = run.frame; frame < run.frame + run.count; ++frame) {
+      if (log_frames_.contains(frame)) continue;
+      COW_ASSIGN_OR_RETURN(const uint32_t count, counts_.Get(frame));
+      if (count != 0 || format::InZoneHeader(frame)) {
+        return MakeError(absl::StatusCode::kDataLoss, EIO,
+                         file_.name() + absl::StrFormat(": frame %d: handed out while its count "
+                                                        "was %d; run `cowctl check`",
+                                                        frame.value(), count));
+      }
+      COW_RETURN_IF_ERROR(counts_.Set(frame, 1));
+    }
+  }
+  return absl::OkStatus();
 }
 
 uint64_t Allocator::ReserveFrames() const {
@@ -76,11 +92,9 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
                      file_.name() + ": no free frames left; free space or raise the limit");
   }
   FrameRun run;
-  if (use == FrameUse::kData) {
-    run = TakeRun(allowed, data_cursor_);
-  }
+  if (use == FrameUse::kData) run = TakeData(allowed);
   if (run.count == 0) {
-    if (node_run_.count == 0) node_run_ = TakeRun(kNodeRun, node_cursor_);
+    if (node_run_.count == 0) node_run_ = TakeNodeRun();
     run = {node_run_.frame, std::min(allowed, node_run_.count)};
     node_run_.frame += run.count;
     node_run_.count -= run.count;
@@ -97,6 +111,7 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
       return counted;
     }
   }
+  HandOut(run);
   if (use != FrameUse::kLog) {
     used_ += run.count;
     born_ += run.count;
@@ -107,51 +122,79 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
   return run;
 }
 
-FrameRun Allocator::TakeRun(uint64_t frames, uint64_t& cursor) {
+// Writes that follow each other go to frames that follow each other, whatever is freed meanwhile: a
+// commit's frames are then few writes of the disk, and a file written in order is in few extents. So
+// long extents are used up one after the other, and short ones when no others are left.
+FrameRun Allocator::TakeData(uint64_t frames) {
   if (ready_.empty()) return {};
-  // The first extent from the cursor on that holds all of it, among a few; else the longest of
-  // these.
-  constexpr int kExtentsTried = 16;
-  auto it = ready_.upper_bound(cursor);
-  if (it != ready_.begin() && std::prev(it)->second > cursor) --it;
-  auto best = ready_.end();
-  uint64_t best_begin = 0;
-  uint64_t best_length = 0;
-  for (int tried = 0; tried < kExtentsTried && best_length < frames; ++tried, ++it) {
-    if (it == ready_.end()) it = ready_.begin();
-    const uint64_t begin = std::max(it->first, tried == 0 && it->second > cursor ? cursor : 0);
-    if (it->second - begin > best_length) {
-      best = it;
-      best_begin = begin;
-      best_length = it->second - begin;
-    }
+  auto extent = ready_.upper_bound(data_cursor_);
+  if (extent != ready_.begin()) --extent;
+  uint64_t at = std::max(extent->first, data_cursor_);
+  if (extent->first > data_cursor_ || extent->second < data_cursor_ + frames) {
+    auto longer = by_length_.lower_bound({std::max(frames, kLongExtent), 0});
+    if (longer == by_length_.end()) --longer;
+    extent = ready_.find(longer->second);
+    at = extent->first;
   }
-  const uint64_t taken = std::min(frames, best_length);
-  const uint64_t begin = best->first;
-  const uint64_t end = best->second;
-  ready_.erase(best);
-  if (begin < best_begin) ready_.emplace(begin, best_begin);
-  if (best_begin + taken < end) ready_.emplace(best_begin + taken, end);
-  cursor = best_begin + taken;
-  return {FrameNumber(best_begin), taken};
+  const auto [begin, end] = *extent;
+  const uint64_t taken = std::min(frames, end - at);
+  RemoveReady(extent);
+  AddReady(begin, at);
+  AddReady(at + taken, end);
+  data_cursor_ = at + taken;
+  return {FrameNumber(at), taken};
+}
+
+// From the end of the longest extent, so that data goes on where it is.
+FrameRun Allocator::TakeNodeRun() {
+  if (ready_.empty()) return {};
+  const auto extent = ready_.find(by_length_.rbegin()->second);
+  const auto [begin, end] = *extent;
+  const uint64_t taken = std::min(kNodeRun, end - begin);
+  RemoveReady(extent);
+  AddReady(begin, end - taken);
+  return {FrameNumber(end - taken), taken};
+}
+
+void Allocator::AddReady(uint64_t begin, uint64_t end) {
+  if (begin >= end) return;
+  ready_.emplace(begin, end);
+  by_length_.emplace(end - begin, begin);
+}
+
+void Allocator::RemoveReady(absl::btree_map<uint64_t, uint64_t>::iterator extent) {
+  by_length_.erase({extent->second - extent->first, extent->first});
+  ready_.erase(extent);
 }
 
 void Allocator::InsertReady(uint64_t begin, uint64_t end) {
   if (begin >= end) return;
   ready_total_ += end - begin;
-  auto next = ready_.lower_bound(begin);
-  if (next != ready_.end() && next->first == end) {
+  if (auto next = ready_.find(end); next != ready_.end()) {
     end = next->second;
-    next = ready_.erase(next);
+    RemoveReady(next);
   }
-  if (next != ready_.begin()) {
-    auto previous = std::prev(next);
-    if (previous->second == begin) {
-      previous->second = end;
-      return;
-    }
+  auto previous = ready_.lower_bound(begin);
+  if (previous != ready_.begin() && (--previous)->second == begin) {
+    begin = previous->first;
+    RemoveReady(previous);
   }
-  ready_.emplace(begin, end);
+  AddReady(begin, end);
+}
+
+void Allocator::HandOut(const FrameRun& run) {
+  uint64_t begin = run.frame.value();
+  uint64_t end = begin + run.count;
+  if (auto next = uncounted_.find(end); next != uncounted_.end()) {
+    end = next->second;
+    uncounted_.erase(next);
+  }
+  auto previous = uncounted_.lower_bound(begin);
+  if (previous != uncounted_.begin() && (--previous)->second == begin) {
+    previous->second = end;
+    return;
+  }
+  uncounted_.emplace(begin, end);
 }
 
 bool Allocator::IsReady(uint64_t frame) const {
@@ -177,6 +220,7 @@ absl::StatusOr<uint32_t> Allocator::Add(FrameNumber frame) {
                                                     frame.value(), count));
   }
   COW_RETURN_IF_ERROR(counts_.Set(frame, count + 1));
+  counts_changed_ = true;
   return count + 1;
 }
 
@@ -189,7 +233,9 @@ absl::StatusOr<uint32_t> Allocator::Drop(FrameNumber frame) {
                                                     "of zero; run `cowctl check`",
                                                     frame.value()));
   }
-  if (count > 1) COW_RETURN_IF_ERROR(counts_.Set(frame, count - 1));
+  if (count == 1) return 0;
+  COW_RETURN_IF_ERROR(counts_.Set(frame, count - 1));
+  counts_changed_ = true;
   return count - 1;
 }
 
@@ -203,6 +249,7 @@ absl::Status Allocator::Release(FrameNumber frame) {
                                                     frame.value(), count));
   }
   COW_RETURN_IF_ERROR(counts_.Set(frame, 0));
+  counts_changed_ = true;
   --used_;
   InsertReady(frame.value(), frame.value() + 1);
   return absl::OkStatus();
@@ -218,6 +265,8 @@ absl::StatusOr<Allocator::Correction> Allocator::Correct(
   absl::MutexLock lock(&mu_);
   // What was found free may not be.
   ready_.clear();
+  by_length_.clear();
+  counts_changed_ = true;
   node_run_ = {};
   ready_total_ = 0;
   used_ = 0;
@@ -254,28 +303,45 @@ absl::Status Allocator::Trim() {
   absl::MutexLock lock(&mu_);
   const uint64_t keep = reserved_ + ReserveFrames() + std::max(kWarmFrames, used_ / 8);
   // From the end of the volume, so that what is kept is at its beginning.
-  for (auto it = ready_.end(); it != ready_.begin() && ready_total_ > keep;) {
-    --it;
-    const uint64_t length = std::min(it->second - it->first, ready_total_ - keep);
+  std::vector<FrameRun> punched;
+  uint64_t left = ready_total_;
+  for (auto it = ready_.rbegin(); it != ready_.rend() && left > keep; ++it) {
+    const uint64_t length = std::min(it->second - it->first, left - keep);
     if (length < kShortestPunched) continue;
-    const uint64_t begin = it->second - length;
-    COW_RETURN_IF_ERROR(file_.Punch(OffsetOf(FrameNumber(begin)), length * kPageSize));
-    ready_total_ -= length;
-    it->second = begin;
-    if (it->first == begin) it = ready_.erase(it);
+    punched.push_back({FrameNumber(it->second - length), length});
+    left -= length;
+  }
+  for (const FrameRun& run : punched) {
+    COW_RETURN_IF_ERROR(file_.Punch(OffsetOf(run.frame), run.count * kPageSize));
+    const uint64_t end = run.frame.value() + run.count;
+    const auto extent = std::prev(ready_.upper_bound(run.frame.value()));
+    const uint64_t begin = extent->first;
+    RemoveReady(extent);
+    AddReady(begin, end - run.count);
+    ready_total_ -= run.count;
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Allocator::Plan> Allocator::PlanCommit(Generation generation,
-                                                      std::vector<PlannedWrite>& writes) {
+absl::Status Allocator::PlanCommit(bool all, format::Superblock& superblock,
+                                   std::vector<PlannedWrite>& writes) {
   absl::MutexLock lock(&mu_);
-  Plan plan;
-  COW_ASSIGN_OR_RETURN(plan.counts, counts_.Plan(generation, total_, writes));
-  plan.total_frames = total_;
-  plan.used_frames = used_;
+  uint64_t frames = 0;
+  for (const auto& [begin, end] : uncounted_) frames += end - begin;
+  if (all || counts_changed_ || uncounted_.size() > format::kMaxUncountedRuns ||
+      frames > format::kMaxUncountedFrames) {
+    COW_RETURN_IF_ERROR(counts_.Plan(superblock.generation, total_, writes));
+    uncounted_.clear();
+    counts_changed_ = false;
+  }
+  superblock.counts = counts_.root();
+  for (const auto& [begin, end] : uncounted_) {
+    superblock.uncounted.push_back({FrameNumber(begin), end - begin});
+  }
+  superblock.total_frames = total_;
+  superblock.used_frames = used_;
   born_ = 0;
-  return plan;
+  return absl::OkStatus();
 }
 
 uint64_t Allocator::total_frames() const {

@@ -5,6 +5,10 @@
 // begins, so nothing runs out of space half-way. What is not in the ready set is found by scanning
 // the counts, or by growing the volume file.
 //
+// Counts are written only by commits that follow other changes of counts than frames handed out:
+// where nothing else happened, the superblock says in a few runs which frames these are (uncounted),
+// so that a small commit writes no counts at all.
+//
 // Invariants: ready_frames >= reserved_frames; frames of the ready set, and frames of the logs,
 // have count 0; a frame that was freed keeps a count of one (the hold) until Release.
 //
@@ -13,24 +17,23 @@
 
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "cow/base/types.h"
+#include "cow/format/superblock.h"
 #include "cow/os/file.h"
 #include "cow/store/count_table.h"
 
 namespace cow::store {
 
-// Consecutive frames.
-struct FrameRun {
-  FrameNumber frame;
-  uint64_t count = 0;
-};
+using format::FrameRun;
 
 // Nodes and logs are kept apart from data, so that data written in order stays in order.
 enum class FrameUse { kData, kNode, kLog };
@@ -40,8 +43,9 @@ class Allocator {
   Allocator(os::File& file, uint64_t count_budget_bytes);
 
   // Takes over the counts of a volume. `log_frames` hold the logs: in use, though their count is 0.
-  void Load(const format::Entry& counts, uint64_t total_frames, uint64_t used_frames,
-            uint64_t max_frames, const std::vector<FrameNumber>& log_frames);
+  // kDataLoss when a frame that is said to be uncounted has a count.
+  absl::Status Load(const format::Superblock& superblock,
+                    const std::vector<FrameNumber>& log_frames);
 
   // Holds `frames` of the ready set for the caller; kResourceExhausted when there are not so many
   // beside what must stay free for commits (the reserve; counted in with `use_reserve`).
@@ -75,13 +79,11 @@ class Allocator {
   // Gives space that is free beyond a reserve back to the host.
   absl::Status Trim();
 
-  struct Plan {
-    format::Entry counts;
-    uint64_t total_frames = 0;
-    uint64_t used_frames = 0;
-  };
-  // Writes of all counts that changed since the last call.
-  absl::StatusOr<Plan> PlanCommit(Generation generation, std::vector<PlannedWrite>& writes);
+  // What a superblock says of counts, in `superblock`, and writes of the counts that changed, where
+  // they must be written: because others were changed than those of frames handed out, because
+  // these are in too many runs, or because of `all`.
+  absl::Status PlanCommit(bool all, format::Superblock& superblock,
+                          std::vector<PlannedWrite>& writes);
 
   uint64_t total_frames() const;
   uint64_t limit_frames() const;  // what the volume can grow to; kMaxFrame where there is no limit
@@ -105,7 +107,12 @@ class Allocator {
   absl::Status BackCounts(FrameNumber begin, FrameNumber end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void InsertReady(uint64_t begin, uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool IsReady(uint64_t frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  FrameRun TakeRun(uint64_t frames, uint64_t& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  FrameRun TakeData(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  FrameRun TakeNodeRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AddReady(uint64_t begin, uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RemoveReady(absl::btree_map<uint64_t, uint64_t>::iterator extent)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void HandOut(const FrameRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   os::File& file_;
   mutable absl::Mutex mu_;
@@ -117,14 +124,19 @@ class Allocator {
   uint64_t ready_total_ ABSL_GUARDED_BY(mu_) = 0;
   // Begin and end of each ready extent; none touch.
   absl::btree_map<uint64_t, uint64_t> ready_ ABSL_GUARDED_BY(mu_);
+  // The same by length: length and begin.
+  absl::btree_set<std::pair<uint64_t, uint64_t>> by_length_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_set<FrameNumber> log_frames_ ABSL_GUARDED_BY(mu_);
   // Count leaves whose pair has space on the host.
   absl::flat_hash_set<uint64_t> backed_leaves_ ABSL_GUARDED_BY(mu_);
-  uint64_t data_cursor_ ABSL_GUARDED_BY(mu_) = 0;
-  uint64_t node_cursor_ ABSL_GUARDED_BY(mu_) = 0;
-  FrameRun node_run_ ABSL_GUARDED_BY(mu_);  // taken off ready_, counted in ready_total_
+  uint64_t data_cursor_ ABSL_GUARDED_BY(mu_) = 0;  // where the last data ended
+  FrameRun node_run_ ABSL_GUARDED_BY(mu_);         // taken off ready_, counted in ready_total_
   uint64_t scan_leaf_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t born_ ABSL_GUARDED_BY(mu_) = 0;
+  // Frames handed out since counts were last written, those of logs among them; by begin, and none
+  // touch. Other counts were changed as well.
+  absl::btree_map<uint64_t, uint64_t> uncounted_ ABSL_GUARDED_BY(mu_);
+  bool counts_changed_ ABSL_GUARDED_BY(mu_) = false;
   bool host_full_ ABSL_GUARDED_BY(mu_) = false;
 };
 

@@ -2,12 +2,19 @@
 //
 //   under the gate, alone: the seal; what counts and logs are to be written; the new superblock
 //   then, beside new transactions: nodes, counts and logs to frames that the last commit does not
-//   refer to; flush; both copies of the other superblock slot; flush.
+//   refer to; a flush where they are many; both copies of the other superblock slot; a flush.
+//
+// With few frames there is one flush: the superblock may then be on the disk without what it refers
+// to, and says so (`flushed`); an open looks at everything that is younger before it believes it
+// (recover.cc). Checksums make that possible: they vouch for every frame, as those of a journal's
+// transaction do in ext4 with journal_async_commit. Counts are folded and frames released only now
+// and then: the log and the superblock say what the counts lack.
 #include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
 #include "cow/store/table_state.h"
@@ -19,6 +26,8 @@ namespace {
 // What the count log may hold beyond what a commit folds (16 bytes each): it is read at open.
 constexpr uint64_t kMostPending = 256 * 1024;
 constexpr uint64_t kFoldInBackground = 16384;
+// Frames of the count log that an open has to read, one after the other.
+constexpr uint64_t kMostLogFrames = 512;
 // A frame is freed by one commit and released by the next: done, or held by a pin, after two rounds
 // in which nothing was folded and nothing released.
 constexpr int kIdleRounds = 2;
@@ -47,6 +56,7 @@ absl::Status Core::Fail(const absl::Status& cause) {
 absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
   CommitPlan plan;
   changed_ = false;
+  const bool closing = closing_.exchange(false);
   COW_RETURN_IF_ERROR(Seal());
   if (generation_.load() - 1 == durable_.load()) generation_.fetch_add(1);
   const Generation sealed(generation_.load() - 1);
@@ -77,10 +87,14 @@ absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
   const std::vector<FrameNumber> consumed = free_log_.TakeConsumed();
   plan.consumed.insert(plan.consumed.end(), consumed.begin(), consumed.end());
   s.reaped = reaped_;
-  COW_ASSIGN_OR_RETURN(Allocator::Plan counts, allocator_.PlanCommit(sealed, plan.writes));
-  s.counts = counts.counts;
-  s.total_frames = counts.total_frames;
-  s.used_frames = counts.used_frames;
+  const uint64_t born = allocator_.born_frames();
+  COW_RETURN_IF_ERROR(allocator_.PlanCommit(closing || !plan.consumed.empty(), s, plan.writes));
+  // Data without checksums cannot be looked at; and there is no commit before the first.
+  if (born + plan.writes.size() <= std::min(options_.one_flush_frames, kMostUnflushed) &&
+      data_checksums_ && !closing && durable_.load() > 0) {
+    s.flushed = Generation(durable_.load());
+  }
+  unclosed_ = s.flushed.value() > 0 || !s.uncounted.empty();
   return plan;
 }
 
@@ -116,7 +130,7 @@ absl::Status Core::WritePlan(const CommitPlan& plan) {
     COW_RETURN_IF_ERROR(file_->WriteVector(OffsetOf(pieces[i].frame), parts));
     i = j;
   }
-  COW_RETURN_IF_ERROR(file_->Flush());
+  if (plan.superblock.flushed.value() == 0) COW_RETURN_IF_ERROR(file_->Flush());
   COW_RETURN_IF_ERROR(WriteSuperblock(plan.superblock));
   return file_->Flush();
 }
@@ -134,7 +148,7 @@ absl::Status Core::WriteSuperblock(const format::Superblock& superblock) {
 absl::Status Core::CommitOnce() {
   COW_RETURN_IF_ERROR(CheckWritable());
   COW_RETURN_IF_ERROR(FreeOrphans());
-  if (changed_.load()) {
+  if (changed_.load() && FoldIsDue()) {
     const uint64_t pending = PendingItems();
     COW_RETURN_IF_ERROR(
         Fold(options_.fold_per_commit + (pending > kMostPending ? pending - kMostPending : 0))
@@ -145,6 +159,7 @@ absl::Status Core::CommitOnce() {
     // Who has called Commit until here is served by this one: what they did is in its plan.
     absl::MutexLock lock(&commit_mu_);
     ++commits_begun_;
+    callers_served_ = std::exchange(callers_, 0);
   }
   if (!changed_.load()) return absl::OkStatus();
   absl::StatusOr<CommitPlan> plan;
@@ -153,6 +168,23 @@ absl::Status Core::CommitOnce() {
     plan = PlanCommit();
   }
   return FinishCommit(plan);
+}
+
+bool Core::FoldIsDue() {
+  if (++commits_since_fold_ < options_.commits_per_fold && !fold_is_due_.exchange(false) &&
+      !frames_are_short_.load() && !allocator_.tight()) {
+    absl::MutexLock lock(&log_mu_);
+    if (count_log_.size() < kMostPending && count_log_.frames() < kMostLogFrames) return false;
+  }
+  commits_since_fold_ = 0;
+  return true;
+}
+
+absl::Status Core::Close() {
+  if (!unclosed_.load() && !changed_.load()) return absl::OkStatus();
+  closing_ = true;
+  changed_ = true;
+  return Commit();
 }
 
 absl::Status Core::FinishCommit(const absl::StatusOr<CommitPlan>& plan) {
@@ -172,24 +204,41 @@ absl::Status Core::Commit() {
   absl::MutexLock lock(&commit_mu_);
   // One that has begun may have planned without what the caller did; the next one cannot have.
   const uint64_t wanted = commits_begun_ + 1;
+  ++callers_;
   while (commits_ended_ < wanted) {
     if (committing_) {
-      commit_mu_.Await(absl::Condition(
-          +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return !core->committing_; }, this));
+      commit_ended_.Wait(&commit_mu_);
       continue;
     }
     committing_ = true;
+    AwaitCallers();
     const uint64_t begun = commits_begun_;
+    const absl::Time start = absl::Now();
     commit_mu_.Unlock();
     absl::Status status = CommitOnce();
     commit_mu_.Lock();
     // One that failed early counts all the same.
     if (commits_begun_ == begun) ++commits_begun_;
+    commit_took_ = absl::Now() - start;
     last_commit_ = status;
     commits_ended_ = commits_begun_;
     committing_ = false;
+    commit_ended_.SignalAll();
   }
   return last_commit_;
+}
+
+// Who was served by the last commit writes a little and comes again: a commit that waits for them
+// serves all, as that of ext4's journal does. It waits for no more than came last time, and for a
+// part of what a commit takes; so who is alone never waits.
+void Core::AwaitCallers() {
+  if (callers_ >= callers_served_) return;
+  commit_mu_.AwaitWithTimeout(absl::Condition(
+                                  +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                                    return core->callers_ >= core->callers_served_;
+                                  },
+                                  this),
+                              commit_took_ / 2);
 }
 
 CommitPause::CommitPause(Core& core) : core_(core) {
@@ -202,6 +251,7 @@ CommitPause::CommitPause(Core& core) : core_(core) {
 CommitPause::~CommitPause() {
   absl::MutexLock lock(&core_.commit_mu_);
   core_.committing_ = false;
+  core_.commit_ended_.SignalAll();
 }
 
 absl::Status Core::FreeOrphans() {
@@ -237,6 +287,7 @@ absl::Status Core::Settle() {
     const uint64_t before = progress_.load();
     COW_RETURN_IF_ERROR(Fold(kFoldAtOnce).status());
     changed_ = true;
+    fold_is_due_ = true;
     COW_RETURN_IF_ERROR(Commit());
     idle = progress_.load() == before ? idle + 1 : 0;
   }
@@ -266,12 +317,15 @@ void Core::Background() {
       const uint64_t before = progress_.load();
       more = Fold(kFoldInBackground).ok();
       changed_ = true;
+      fold_is_due_ = true;
       more = more && Commit().ok();
       idle = progress_.load() == before ? idle + 1 : 0;
       absl::MutexLock lock(&background_mu_);
       if (stop_) return;
     }
     if (more) (void)allocator_.Trim();
+    // What is rotten after a crash is then never taken for what was not flushed.
+    if (more) more = Close().ok();
   }
 }
 

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -27,6 +28,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "cow/base/status.h"
 #include "cow/format/superblock.h"
 #include "cow/store/allocator.h"
@@ -55,6 +57,16 @@ class Visited {
   absl::flat_hash_set<FrameNumber> frames_;
 };
 
+// Most frames of a commit with one flush: an open after a crash reads them.
+inline constexpr uint64_t kMostUnflushed = 8192;
+
+// What the slots of the superblock hold, and which is newer.
+struct Slots {
+  std::array<std::optional<format::Superblock>, 2> slot;
+  int newest = 0;
+  friend bool operator==(const Slots& a, const Slots& b);
+};
+
 class Core {
  public:
   Core(std::unique_ptr<os::File> file, const OpenOptions& options);
@@ -77,7 +89,7 @@ class Core {
   // Writes the nodes that were sealed to their frames, ahead of the next commit. Gate held alone.
   absl::Status WriteSealed();
 
-  // open.cc
+  // recover.cc
   absl::StatusOr<format::Superblock> ReadCopy(int slot, int copy) const;
 
   // fold.cc
@@ -111,7 +123,12 @@ class Core {
 
   // commit.cc
   absl::Status Commit();
+  void AwaitCallers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mu_);
   absl::Status CommitOnce();
+  // This commit folds and releases.
+  bool FoldIsDue();
+  // Commits so that nothing is left for an open to find out.
+  absl::Status Close();
   // A commit of what there is, by who holds the gate alone and a CommitPause.
   absl::Status CommitUnderGate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   absl::Status Settle();
@@ -148,6 +165,12 @@ class Core {
   std::atomic<uint64_t> progress_ = 0;
   // Somebody waits for frames to be released.
   std::atomic<bool> frames_are_short_ = false;
+  std::atomic<bool> fold_is_due_ = false;
+  uint64_t commits_since_fold_ = 0;  // changed only by who commits
+  // The next commit is flushed before its superblock is written, and writes all counts; the last one
+  // did not.
+  std::atomic<bool> closing_ = false;
+  std::atomic<bool> unclosed_ = false;
 
   std::shared_ptr<TableState> trees_;
   std::shared_ptr<TableState> catalog_;
@@ -185,6 +208,11 @@ class Core {
   uint64_t commits_ended_ ABSL_GUARDED_BY(commit_mu_) = 0;
   bool committing_ ABSL_GUARDED_BY(commit_mu_) = false;
   absl::Status last_commit_ ABSL_GUARDED_BY(commit_mu_);
+  // Callers that the next commit serves, those that the last one served, and what that took.
+  int callers_ ABSL_GUARDED_BY(commit_mu_) = 0;
+  int callers_served_ ABSL_GUARDED_BY(commit_mu_) = 1;
+  absl::Duration commit_took_ ABSL_GUARDED_BY(commit_mu_);
+  absl::CondVar commit_ended_;
 
   absl::Mutex background_mu_;
   bool stop_ ABSL_GUARDED_BY(background_mu_) = false;
@@ -201,14 +229,20 @@ class Core {
   absl::Status FinishCommit(const absl::StatusOr<CommitPlan>& plan);
   absl::Status WritePlan(const CommitPlan& plan);
   absl::Status WriteSuperblock(const format::Superblock& superblock);
-  absl::StatusOr<format::Superblock> ReadSuperblock();
-  absl::StatusOr<format::Superblock> PinForReading();
   absl::Status LockForWriting();
   // The error that names who writes the volume; and naming this process for those that come later.
   absl::Status InUse();
   absl::Status NameHolder();
   absl::Status LoadLogs(const format::Superblock& superblock);
-  void RepairSuperblock(const format::Superblock& superblock);
+
+  // recover.cc
+  absl::StatusOr<Slots> ReadSlots() const;
+  // The slot to begin with: the newest, unless its commit was never completed. Of a volume that is
+  // being written, ask again where the slots have changed since they were read.
+  int Completed(const Slots& slots) const;
+  absl::StatusOr<format::Superblock> PinForReading();
+  // For writing: begins with the last completed commit, and leaves nothing of a later one.
+  absl::StatusOr<format::Superblock> Recover();
 };
 
 // Waits for the commit that is under way and lets none begin while it lives: then nodes that were

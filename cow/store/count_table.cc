@@ -131,9 +131,9 @@ Entry CountTable::PlanFrame(FrameNumber pair, const Entry& old, uint8_t level,
   return Entry(frame, generation, FrameChecksum(frame, generation, bytes), level, /*table=*/false);
 }
 
-absl::StatusOr<Entry> CountTable::Plan(Generation generation, uint64_t total_frames,
-                                       std::vector<PlannedWrite>& writes) {
-  if (dirty_leaves_.empty()) return root_;
+absl::Status CountTable::Plan(Generation generation, uint64_t total_frames,
+                              std::vector<PlannedWrite>& writes) {
+  if (dirty_leaves_.empty()) return absl::OkStatus();
   // A volume that has outgrown its root gets levels above it; the old root is their first child.
   while (levels_ < format::CountLevels(total_frames)) {
     const Entry old = root_;
@@ -169,7 +169,7 @@ absl::StatusOr<Entry> CountTable::Plan(Generation generation, uint64_t total_fra
       dirty[level + 1].insert(index / format::kFanout);
     }
   }
-  return root_;
+  return absl::OkStatus();
 }
 
 }  // namespace cow::store

@@ -41,6 +41,9 @@ class CountTable {
   absl::StatusOr<uint32_t> Get(FrameNumber frame);
   absl::Status Set(FrameNumber frame, uint32_t count);
 
+  // As of the last Plan.
+  const format::Entry& root() const { return root_; }
+
   // The leaf with the counts of frames [leaf * 1024, ...), for reading; nullptr when all are zero
   // and none was ever set. Valid until the next call.
   absl::StatusOr<const CountLeaf*> Leaf(uint64_t leaf);
@@ -48,9 +51,9 @@ class CountTable {
   // Makes a leaf zeroes, for a repair. What of it, or above it, cannot be read counts as empty.
   void Reset(uint64_t leaf);
 
-  // Writes of everything that changed since the last Plan, as of `generation`, and the new root.
-  absl::StatusOr<format::Entry> Plan(Generation generation, uint64_t total_frames,
-                                     std::vector<PlannedWrite>& writes);
+  // Writes of everything that changed since the last Plan, as of `generation`.
+  absl::Status Plan(Generation generation, uint64_t total_frames,
+                    std::vector<PlannedWrite>& writes);
 
  private:
   struct LeafState {

@@ -33,6 +33,7 @@ class FrameLog {
 
   size_t size() const { return items_.size(); }
   bool empty() const { return items_.empty(); }
+  size_t frames() const { return frames_.size(); }
   const Item& front() const { return items_.front(); }
   const std::deque<Item>& items() const { return items_; }
   void Append(const format::Entry& entry, Generation generation) {

@@ -112,7 +112,10 @@ absl::Status Core::Format(const CreateOptions& create) {
   data_checksums_ = create.data_checksums;
   incompatible_ = data_checksums_ ? 0 : format::kIncompatibleNoDataChecksums;
   max_frames_ = create.max_bytes / kPageSize;
-  allocator_.Load(format::Entry(), format::kZoneHeader, 0, max_frames_, {});
+  format::Superblock empty;
+  empty.total_frames = format::kZoneHeader;
+  empty.max_frames = max_frames_;
+  COW_RETURN_IF_ERROR(allocator_.Load(empty, {}));
   trees_ = std::make_shared<TableState>(*this, nullptr, false, format::TableRoot());
   catalog_ = std::make_shared<TableState>(*this, nullptr, false, format::TableRoot());
   orphans_ = std::make_shared<TableState>(*this, nullptr, false, format::TableRoot());
@@ -120,73 +123,10 @@ absl::Status Core::Format(const CreateOptions& create) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<format::Superblock> Core::ReadCopy(int slot, int copy) const {
-  const FrameNumber frame = format::SuperblockFrame(slot, copy);
-  std::array<std::byte, kPageSize> bytes;
-  COW_RETURN_IF_ERROR(file_->Read(OffsetOf(frame), bytes));
-  return format::DecodeSuperblock(bytes, frame);
-}
-
-absl::StatusOr<format::Superblock> Core::ReadSuperblock() {
-  absl::Status error;
-  std::optional<format::Superblock> newest;
-  std::array<std::optional<format::Superblock>, 2> of_slot;
-  for (int slot : {0, 1}) {
-    for (int copy : {0, 1}) {
-      const absl::StatusOr<format::Superblock> read = ReadCopy(slot, copy);
-      if (!read.ok()) {
-        // What says most: a newer format, then rot, then that there is no superblock.
-        if (error.ok() || absl::IsUnimplemented(read.status()) ||
-            (!absl::IsNotFound(read.status()) && absl::IsNotFound(error))) {
-          error = read.status();
-        }
-        continue;
-      }
-      if (!of_slot[slot].has_value() || of_slot[slot]->generation < read->generation) {
-        of_slot[slot] = *read;
-      }
-    }
-  }
-  for (int slot : {0, 1}) {
-    if (!of_slot[slot].has_value()) continue;
-    if (newest.has_value() && newest->generation >= of_slot[slot]->generation) continue;
-    newest = of_slot[slot];
-    durable_slot_ = slot;
-  }
-  if (newest.has_value() && !absl::IsUnimplemented(error)) return *newest;
-  if (absl::IsUnimplemented(error)) {
-    return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
-                     absl::StrCat(file_->name(), ": ", error.message()));
-  }
-  if (absl::IsNotFound(error)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
-                     file_->name() + ": not a cow volume; make one with `cowctl create`");
-  }
-  return MakeError(absl::StatusCode::kDataLoss, EIO,
-                   absl::StrCat(file_->name(), ": ", error.message(), ", in no copy"));
-}
-
-absl::StatusOr<format::Superblock> Core::PinForReading() {
-  // A commit between the read and the pin may have freed what the superblock refers to; so the pin
-  // holds only if the superblock is still the newest.
-  constexpr int kTries = 1000;
-  COW_ASSIGN_OR_RETURN(format::Superblock superblock, ReadSuperblock());
-  for (int i = 0; i < kTries; ++i) {
-    const uint64_t pin = kPinLocks + superblock.generation.value();
-    COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(pin, os::LockKind::kShared));
-    COW_ASSIGN_OR_RETURN(format::Superblock again, ReadSuperblock());
-    if (locked && again.generation == superblock.generation) return superblock;
-    if (locked) COW_RETURN_IF_ERROR(file_->Unlock(pin));
-    superblock = again;
-  }
-  return MakeError(absl::StatusCode::kUnavailable, EAGAIN,
-                   file_->name() + ": commits come too fast to pin one; try again");
-}
-
 absl::Status Core::Load() {
   read_only_ = options_.read_only;
   if (!read_only_) COW_RETURN_IF_ERROR(LockForWriting());
-  COW_ASSIGN_OR_RETURN(format::Superblock s, read_only_ ? PinForReading() : ReadSuperblock());
+  COW_ASSIGN_OR_RETURN(const format::Superblock s, read_only_ ? PinForReading() : Recover());
   if (uint64_t unknown = s.read_only_compatible & ~format::kKnownReadOnlyCompatible;
       unknown != 0 && !read_only_) {
     return MakeError(
@@ -209,18 +149,15 @@ absl::Status Core::Load() {
   incompatible_ = s.incompatible;
   data_checksums_ = (s.incompatible & format::kIncompatibleNoDataChecksums) == 0;
   max_frames_ = s.max_frames;
-  generation_ = s.generation.value() + 1;
+  if (read_only_) generation_ = s.generation.value() + 1;
   durable_ = s.generation.value();
+  unclosed_ = s.flushed.value() > 0 || !s.uncounted.empty();
   trees_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.trees);
   catalog_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.catalog);
   orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
   if (read_only_) return absl::OkStatus();
-  RepairSuperblock(s);
   COW_RETURN_IF_ERROR(LoadLogs(s));
   COW_RETURN_IF_ERROR(NameHolder());
-  // The superblock may come from the page cache, written by a process that was killed before its
-  // flush. What it does not refer to is reused from here on, so it has to be durable itself.
-  COW_RETURN_IF_ERROR(file_->Flush());
   // Objects that were removed while open are closed now. Those that cannot be read stay.
   for (ObjectNumber at(0);;) {
     const absl::StatusOr<std::optional<ObjectNumber>> orphan = orphans_->NextObject(at);
@@ -232,18 +169,6 @@ absl::Status Core::Load() {
   return absl::OkStatus();
 }
 
-void Core::RepairSuperblock(const format::Superblock& superblock) {
-  // Only a copy that is not what it should be is written: the other one stays whatever happens. A
-  // place that cannot be written is no reason not to open: the next commit says so.
-  for (int copy : {0, 1}) {
-    const absl::StatusOr<format::Superblock> read = ReadCopy(durable_slot_, copy);
-    if (read.ok() && read->generation == superblock.generation) continue;
-    const FrameNumber frame = format::SuperblockFrame(durable_slot_, copy);
-    file_->Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame)).IgnoreError();
-    return;
-  }
-}
-
 absl::Status Core::LoadLogs(const format::Superblock& superblock) {
   absl::MutexLock lock(&fold_mu_);
   absl::MutexLock log_lock(&log_mu_);
@@ -253,9 +178,7 @@ absl::Status Core::LoadLogs(const format::Superblock& superblock) {
   std::vector<FrameNumber> frames = count_log_.Frames();
   const std::vector<FrameNumber> more = free_log_.Frames();
   frames.insert(frames.end(), more.begin(), more.end());
-  allocator_.Load(superblock.counts, superblock.total_frames, superblock.used_frames,
-                  superblock.max_frames, frames);
-  return absl::OkStatus();
+  return allocator_.Load(superblock, frames);
 }
 
 absl::Status Core::LoadForCheck() {
@@ -263,8 +186,9 @@ absl::Status Core::LoadForCheck() {
   // Counts and logs are not pinned; a check looks at them while nobody writes.
   COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kShared));
   if (!locked) return InUse();
-  absl::StatusOr<format::Superblock> superblock = ReadSuperblock();
-  absl::Status status = superblock.status();
+  const absl::StatusOr<Slots> slots = ReadSlots();
+  absl::Status status = slots.status();
+  const format::Superblock* superblock = status.ok() ? &*slots->slot[Completed(*slots)] : nullptr;
   if (status.ok() && superblock->generation.value() != durable_.load()) {
     status = MakeError(absl::StatusCode::kUnavailable, EAGAIN,
                        file_->name() + ": written since it was opened; open it again to check it");
@@ -299,7 +223,7 @@ Store::Store(std::unique_ptr<Core> core) : core_(std::move(core)) {}
 
 Store::~Store() {
   core_->Stop();
-  if (!core_->read_only_) (void)core_->Commit();
+  if (!core_->read_only_) (void)core_->Close();
   // A child of fork(2) has the descriptor too: it must not keep the locks.
   core_->file_->Unlock(kWriterLock).IgnoreError();
   if (core_->read_only_) core_->file_->Unlock(kPinLocks + core_->durable_.load()).IgnoreError();

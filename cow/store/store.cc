@@ -57,6 +57,7 @@ absl::Status Store::ReserveFrames(uint64_t frames, bool use_reserve) {
     const uint64_t before = core_->progress_.load();
     COW_RETURN_IF_ERROR(core_->Fold(uint64_t{1} << 16).status());
     if (core_->DeferredFrames() > 0) core_->changed_ = true;
+    core_->fold_is_due_ = true;
     COW_RETURN_IF_ERROR(core_->Commit());
     reserved = core_->allocator_.Reserve(frames, use_reserve);
     if (core_->progress_.load() != before) {

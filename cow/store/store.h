@@ -70,8 +70,14 @@ struct OpenOptions {
   // Seconds between commits by the background thread; 0: no background thread at all (nothing is
   // committed, folded or given back but by Commit and Settle): for tests.
   int commit_seconds = 5;
-  // Items of the count log that a commit folds; more only where very many are pending.
-  uint64_t fold_per_commit = 4096;
+  // Commits that change at most so many frames (4 MiB) are made durable with one flush in place of
+  // two, and an open that follows a crash reads these frames; 0: none are.
+  uint64_t one_flush_frames = 1024;
+  // One in so many commits folds the count log and releases what is free by then; each does where
+  // space is short.
+  uint64_t commits_per_fold = 256;
+  // Items of the count log that such a commit folds; more only where very many are pending.
+  uint64_t fold_per_commit = 16384;
 };
 
 class Core;
@@ -260,7 +266,8 @@ class Store {
   static absl::StatusOr<std::unique_ptr<Store>> Open(std::unique_ptr<os::File> file,
                                                      const OpenOptions& options);
 
-  // Commits (what a failed commit loses is reported by Commit, so call it first) and closes.
+  // Commits (what a failed commit loses is reported by Commit, so call it first) and closes. What
+  // was not closed is opened by reading up to 1024 frames and the count log more.
   ~Store();
 
   bool read_only() const;

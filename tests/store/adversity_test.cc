@@ -143,11 +143,15 @@ class CachedFile : public MemoryFile {
   CachedDisk& disk_;
 };
 
-TEST(AdversityTest, AKilledWriterThenAPowerCutLoseNothingAcknowledged) {
+// The writer is killed when its superblock is written and not flushed, in a commit with one flush
+// and in one with two.
+void KillThenCutThePower(uint64_t one_flush_frames) {
+  const store::OpenOptions options = {.commit_seconds = 0, .one_flush_frames = one_flush_frames};
   CachedDisk disk;
   const Bytes acknowledged = RandomBytes(3 << 20, 7);
   {
-    auto store = Store::Create(std::make_unique<CachedFile>(disk), {.max_bytes = 16 << 20}, kQuiet);
+    auto store =
+        Store::Create(std::make_unique<CachedFile>(disk), {.max_bytes = 16 << 20}, options);
     ASSERT_TRUE(store.ok()) << store.status();
     ObjectPointer file;
     {
@@ -160,7 +164,7 @@ TEST(AdversityTest, AKilledWriterThenAPowerCutLoseNothingAcknowledged) {
       auto transaction = (*store)->Begin(store::FramesToWrite(3 << 20));
       ASSERT_TRUE(file->Write(*transaction, 0, RandomBytes(3 << 20, 9)).ok());
     }
-    disk.killed_at_flush = disk.flushes + 1;  // the superblock is written, and not flushed
+    disk.killed_at_flush = disk.flushes + (one_flush_frames == 0 ? 1 : 0);
     EXPECT_FALSE((*store)->Commit().ok());
   }
   disk.killed = false;
@@ -189,6 +193,11 @@ TEST(AdversityTest, AKilledWriterThenAPowerCutLoseNothingAcknowledged) {
   EXPECT_EQ(Damages(**store), "");
   const Bytes found = ContentOf(**(*store)->catalog().Open(ObjectNumber(1)));
   EXPECT_TRUE(found == acknowledged || found == RandomBytes(3 << 20, 9));
+}
+
+TEST(AdversityTest, AKilledWriterThenAPowerCutLoseNothingAcknowledged) {
+  KillThenCutThePower(/*one_flush_frames=*/1024);
+  KillThenCutThePower(/*one_flush_frames=*/0);
 }
 
 TEST(AdversityTest, AVolumeIsCheckedWhoseFreedFramesWaitToBeCounted) {

@@ -51,14 +51,35 @@ TEST(CommitTest, NothingToCommitTouchesNothing) {
   EXPECT_EQ(volume.probe().calls[Call::kFlush], flushes);
 }
 
-TEST(CommitTest, ACommitIsTwoFlushes) {
+TEST(CommitTest, ACommitOfFewFramesIsOneFlushAndOfManyTwo) {
   Volume volume;
   ObjectPointer file = volume.CreateFile(RandomBytes(10000, 1));
   volume.Settle();
   volume.Write(file, 0, RandomBytes(100, 2));
-  const uint64_t flushes = volume.probe().calls[Call::kFlush];
+  uint64_t flushes = volume.probe().calls[Call::kFlush];
+  volume.Commit();
+  EXPECT_EQ(volume.probe().calls[Call::kFlush], flushes + 1);
+  volume.Write(file, 0, RandomBytes(1025 * kPageSize, 3));
+  flushes = volume.probe().calls[Call::kFlush];
   volume.Commit();
   EXPECT_EQ(volume.probe().calls[Call::kFlush], flushes + 2);
+}
+
+// The page, two nodes of its file, two of the table, one frame of the count log; and two copies of
+// the superblock.
+TEST(CommitTest, ASmallCommitWritesNoCounts) {
+  Volume volume;
+  ObjectPointer file = volume.CreateFile(RandomBytes(600 * kPageSize, 1));
+  volume.Settle();
+  for (int i = 0; i < 100; ++i) {
+    const uint64_t before = volume.probe().calls.bytes_written;
+    volume.Write(file, i * 37 % 600 * kPageSize, RandomBytes(kPageSize, i));
+    volume.Commit();
+    EXPECT_LE(volume.probe().calls.bytes_written - before, 8 * kPageSize);
+  }
+  volume.ExpectClean();
+  volume.Reopen();
+  volume.ExpectClean();
 }
 
 TEST(CommitTest, ATransactionIsNotCommittedBeforeItEnds) {

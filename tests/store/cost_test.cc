@@ -109,7 +109,7 @@ TEST(CostTest, VersionsCostTheSameForEverySizeAndNumberOfSnapshots) {
 }
 
 TEST(CostTest, RemovingReturnsAtOnceAndFreesInBoundedSteps) {
-  Volume volume;
+  Volume volume({}, {.commit_seconds = 0, .commits_per_fold = 1, .fold_per_commit = 4096});
   ObjectPointer file = volume.CreateFile(RandomBytes(200 << 20, 1));
   volume.Settle();
   const Cost before = Since(volume.probe().calls, Cost());

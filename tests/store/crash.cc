@@ -52,6 +52,8 @@ CrashOptions CrashRun::OptionsFor(uint64_t seed) {
   options.beside = seed % 3 == 0 ? 0 : 7;
   // Counts are late: the log of them is never empty, and a crash comes while things are reaped.
   options.open.fold_per_commit = std::array<uint64_t, 4>{4096, 3, 30, 100}[seed / 8 % 4];
+  options.open.commits_per_fold = std::array<uint64_t, 3>{1, 256, 3}[seed / 2 % 3];
+  options.open.one_flush_frames = std::array<uint64_t, 5>{1024, 1024, 1024, 12, 0}[seed / 3 % 5];
   options.create.data_checksums = seed % 7 != 4;
   // Nodes are soon dropped from memory, and read again.
   if (seed % 5 < 2) options.open.cache_bytes = 4096;
@@ -206,10 +208,8 @@ std::string CrashRun::Check(uint64_t point, const std::function<void(Image&)>& d
   Advance(point);
   const size_t position = point / kVariants;
   Random random(seed_ * 0x9e3779b97f4a7c15 + point);
-  // Garbage only where no second crash follows: what a crash left of a superblock with one sector of
-  // garbage becomes whole again where the next commit, torn too, writes just that sector.
   const bool goes_on = !nested_ && random.OneIn(16);
-  Image image = crash_->Make(point % kVariants, /*garbage=*/!goes_on, random);
+  Image image = crash_->Make(point % kVariants, random);
   // A second run begins with what the crash left, which may be one good copy.
   if (!nested_ && random.OneIn(3)) {
     const auto slot = static_cast<int>(random.Below(2));

@@ -147,6 +147,7 @@ TEST(CrashHarnessTest, NoticesThatAllFlushesAreLost) {
 TEST(CrashHarnessTest, NoticesThatTheFlushBeforeTheSuperblockIsLost) {
   // A commit flushes twice; the first of each is lost.
   EXPECT_GT(WrongPoints([](CrashOptions& options) {
+              options.open.one_flush_frames = 0;
               options.lose_flush = [](size_t flush) { return flush % 2 == 0; };
             }),
             0u);
@@ -154,6 +155,7 @@ TEST(CrashHarnessTest, NoticesThatTheFlushBeforeTheSuperblockIsLost) {
 
 TEST(CrashHarnessTest, NoticesThatTheFlushAfterTheSuperblockIsLost) {
   EXPECT_GT(WrongPoints([](CrashOptions& options) {
+              options.open.one_flush_frames = 0;
               options.lose_flush = [](size_t flush) { return flush % 2 == 1; };
             }),
             0u);

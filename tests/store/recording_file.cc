@@ -31,7 +31,7 @@ void Apply(const Event& event, Image& image) {
 }
 
 // Each sector of a write, or frame of a punch, with the same chance.
-void ApplyTorn(const Event& event, Image& image, bool garbage, Random& random) {
+void ApplyTorn(const Event& event, Image& image, Random& random) {
   if (event.kind != Event::Kind::kWrite && event.kind != Event::Kind::kPunch) {
     return Apply(event, image);
   }
@@ -41,7 +41,7 @@ void ApplyTorn(const Event& event, Image& image, bool garbage, Random& random) {
   for (uint64_t at = 0; at < length; at += unit) {
     if (random.OneIn(2)) continue;
     const uint64_t bytes = std::min(unit, length - at);
-    if (write && garbage && random.OneIn(16)) {
+    if (write && random.OneIn(16)) {
       image.Write(event.offset + at, random.Bytes(bytes));
     } else if (write) {
       image.Write(event.offset + at, std::span(event.bytes).subspan(at, bytes));
@@ -115,7 +115,7 @@ void CrashDisk::Advance(size_t events) {
   }
 }
 
-Image CrashDisk::Make(uint64_t variant, bool garbage, Random& random) const {
+Image CrashDisk::Make(uint64_t variant, Random& random) const {
   Image image = durable_;
   if (variant == 0) return image;
   // Some crashes lose much, some little, some tear all.
@@ -126,7 +126,7 @@ Image CrashDisk::Make(uint64_t variant, bool garbage, Random& random) const {
     if (variant == 1) {
       Apply(event, image);
     } else if (random.Below(4) < torn) {
-      ApplyTorn(event, image, garbage, random);
+      ApplyTorn(event, image, random);
     } else if (random.Below(4) < kept) {
       Apply(event, image);
     }

@@ -56,7 +56,7 @@ class RecordingFile : public MemoryFile {
 
 // Walks a recording, and makes disks that a crash between two of its events could leave: with all
 // that came before the last flush, and of what came after it any part: an event or not, and of a
-// write any of its sectors of 512 bytes. With `garbage`, some sectors that were on their way come out
+// write any of its sectors of 512 bytes. Some sectors that were on their way come out
 // as neither what they were nor what they should be.
 class CrashDisk {
  public:
@@ -65,7 +65,7 @@ class CrashDisk {
   // The crash is after the first `events` events; only forward.
   void Advance(size_t events);
   // Variant 0 loses all that was not flushed, 1 keeps all, others keep a random part.
-  Image Make(uint64_t variant, bool garbage, Random& random) const;
+  Image Make(uint64_t variant, Random& random) const;
   // Events since the last flush.
   size_t unflushed() const { return position_ - flushed_; }
 
