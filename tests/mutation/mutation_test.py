@@ -94,7 +94,7 @@ MUTATIONS = [
              "their counts are not written either: they look free after an open",
              "allocator.cc",
              "    superblock.uncounted.push_back({FrameNumber(begin), end - begin});\n",
-             ""),
+             "    if (end == 0) superblock.uncounted.push_back({FrameNumber(begin), 0});\n"),
     Mutation("counts that changed not written",
              "the log says that they were",
              "allocator.cc",

@@ -51,6 +51,16 @@ void ApplyTorn(const Event& event, Image& image, Random& random) {
   }
 }
 
+// All but one sector of a write; nothing of any other event.
+void ApplyButOne(const Event& event, Image& image, Random& random) {
+  if (event.kind != Event::Kind::kWrite) return;
+  const uint64_t lost = random.Below((event.bytes.size() + kSector - 1) / kSector) * kSector;
+  const std::span<const std::byte> bytes(event.bytes);
+  image.Write(event.offset, bytes.first(lost));
+  const uint64_t after = std::min<uint64_t>(lost + kSector, bytes.size());
+  image.Write(event.offset + after, bytes.subspan(after));
+}
+
 }  // namespace
 
 RecordingFile::RecordingFile(std::shared_ptr<Disk> disk, std::shared_ptr<Recording> recording)
@@ -121,9 +131,12 @@ Image CrashDisk::Make(uint64_t variant, Random& random) const {
   // Some crashes lose much, some little, some tear all.
   const uint64_t kept = random.Below(5);
   const uint64_t torn = random.Below(5);
+  const uint64_t but_one = flushed_ + random.Below(std::max<size_t>(1, unflushed()));
   for (size_t i = flushed_; i < position_; ++i) {
     const Event& event = recording_.events[i];
-    if (variant == 1) {
+    if (variant == 2 && i == but_one) {
+      ApplyButOne(event, image, random);
+    } else if (variant <= 2) {
       Apply(event, image);
     } else if (random.Below(4) < torn) {
       ApplyTorn(event, image, random);

@@ -64,7 +64,8 @@ class CrashDisk {
 
   // The crash is after the first `events` events; only forward.
   void Advance(size_t events);
-  // Variant 0 loses all that was not flushed, 1 keeps all, others keep a random part.
+  // Variant 0 loses all that was not flushed, 1 keeps all, 2 all but one sector or event, others
+  // keep a random part.
   Image Make(uint64_t variant, Random& random) const;
   // Events since the last flush.
   size_t unflushed() const { return position_ - flushed_; }
