@@ -97,6 +97,7 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
       return counted;
     }
   }
+  allocated_ += run.count;
   if (use != FrameUse::kLog) {
     used_ += run.count;
     born_ += run.count;
@@ -204,13 +205,16 @@ absl::Status Allocator::Release(FrameNumber frame) {
   }
   COW_RETURN_IF_ERROR(counts_.Set(frame, 0));
   --used_;
+  ++freed_;
   InsertReady(frame.value(), frame.value() + 1);
   return absl::OkStatus();
 }
 
 void Allocator::ReleaseLogFrame(FrameNumber frame) {
   absl::MutexLock lock(&mu_);
-  if (log_frames_.erase(frame) > 0) InsertReady(frame.value(), frame.value() + 1);
+  if (log_frames_.erase(frame) == 0) return;
+  ++freed_;
+  InsertReady(frame.value(), frame.value() + 1);
 }
 
 absl::StatusOr<Allocator::Correction> Allocator::Correct(
@@ -314,6 +318,13 @@ bool Allocator::tight() const {
 uint64_t Allocator::born_frames() const {
   absl::MutexLock lock(&mu_);
   return born_;
+}
+
+void Allocator::AddTo(Counter& allocated, Counter& freed, Counter& checksum_failures) const {
+  absl::MutexLock lock(&mu_);
+  allocated.Add(allocated_);
+  freed.Add(freed_);
+  checksum_failures.Add(counts_.checksum_failures());
 }
 
 bool Allocator::IsLogFrame(FrameNumber frame) const {

@@ -23,6 +23,7 @@
 #include "cow/base/types.h"
 #include "cow/os/file.h"
 #include "cow/store/count_table.h"
+#include "cow/store/counters.h"
 
 namespace cow::store {
 
@@ -95,6 +96,8 @@ class Allocator {
   // Frames with a count that were handed out since the last PlanCommit.
   uint64_t born_frames() const;
   bool IsLogFrame(FrameNumber frame) const;
+  // Frames that were handed out, and that may be handed out again, since the volume was opened.
+  void AddTo(Counter& allocated, Counter& freed, Counter& checksum_failures) const;
 
  private:
   uint64_t ReserveFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -125,6 +128,8 @@ class Allocator {
   FrameRun node_run_ ABSL_GUARDED_BY(mu_);  // taken off ready_, counted in ready_total_
   uint64_t scan_leaf_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t born_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t allocated_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t freed_ ABSL_GUARDED_BY(mu_) = 0;
   bool host_full_ ABSL_GUARDED_BY(mu_) = false;
 };
 

@@ -148,6 +148,7 @@ absl::StatusOr<Core::FoldStep> Core::FoldNext(uint64_t most_frames) {
   step.done = true;
   changed_ = true;
   ++progress_;
+  counters_.folded_items.Add();
   // Whole trees wait at the end of the log while enough of them are being reaped.
   const bool wait = entry.operation() == CountOperation::kDrop && entry.has_children() &&
                     reaped_.size() >= format::kMaxReaped / 2;
