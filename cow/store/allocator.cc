@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "cow/base/status.h"
+#include "cow/base/trace.h"
 
 namespace cow::store {
 
@@ -98,6 +99,7 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
     }
   }
   allocated_ += run.count;
+  COW_TRACE(allocate, frames, run.count, static_cast<uint32_t>(use));
   if (use != FrameUse::kLog) {
     used_ += run.count;
     born_ += run.count;
@@ -206,6 +208,7 @@ absl::Status Allocator::Release(FrameNumber frame) {
   COW_RETURN_IF_ERROR(counts_.Set(frame, 0));
   --used_;
   ++freed_;
+  COW_TRACE(free, frame.value());
   InsertReady(frame.value(), frame.value() + 1);
   return absl::OkStatus();
 }
@@ -214,6 +217,7 @@ void Allocator::ReleaseLogFrame(FrameNumber frame) {
   absl::MutexLock lock(&mu_);
   if (log_frames_.erase(frame) == 0) return;
   ++freed_;
+  COW_TRACE(free, frame.value());
   InsertReady(frame.value(), frame.value() + 1);
 }
 

@@ -1,12 +1,14 @@
 // Counting what is done, and adding it up.
 #include "cow/store/counters.h"
 
+#include "cow/base/trace.h"
 #include "cow/store/core.h"
 
 namespace cow::store {
 
 void Core::CommitBegins() {
   commit_began_ = std::chrono::steady_clock::now();
+  COW_TRACE(commit__begin);
 }
 
 void Core::CommitEnds(uint64_t generation, uint64_t frames) {
@@ -17,6 +19,7 @@ void Core::CommitEnds(uint64_t generation, uint64_t frames) {
   counters_.committed_frames.Add(frames);
   counters_.commit_microseconds.Add(microseconds);
   counters_.last_commit_microseconds = microseconds;
+  COW_TRACE(commit__end, generation, frames, microseconds);
 }
 
 Counters Store::counters() const {
