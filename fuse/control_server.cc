@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "cow/base/status.h"
 
 namespace cow::fuse {
@@ -69,6 +68,10 @@ Reply ControlServer::Execute(const Request& request, const Caller& caller) {
     case Command::kPing:
       reply.info = Ping();
       return reply;
+    case Command::kStatistics:
+      reply.info = Ping();
+      reply.statistics = Statistics();
+      return reply;
     case Command::kList:
       return List(request, caller);
     case Command::kStartCheck:
@@ -107,19 +110,39 @@ absl::StatusOr<Entry> ControlServer::ExecuteOne(const Request& request, const Ca
 
 control::Info ControlServer::Ping() const {
   const fs::VolumeSpace space = fs_.StatFs();
-  const auto uuid = fs_.store().uuid();
-  std::string text;
-  for (size_t i = 0; i < uuid.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text.push_back('-');
-    absl::StrAppend(&text, absl::Hex(uuid[i], absl::kZeroPad2));
-  }
   return {.volume = volume_,
-          .uuid = text,
+          .uuid = control::UuidText(fs_.store().uuid()),
           .process = static_cast<uint64_t>(getpid()),
           .total_bytes = space.total_bytes,
           .used_bytes = space.used_bytes,
           .available_bytes = space.available_bytes,
           .features = kernel_.Features()};
+}
+
+control::Statistics ControlServer::Statistics() const {
+  const auto counters = fs_.store().counters();
+  const auto space = fs_.store().space();
+  return {.open_seconds = counters.open_seconds,
+          .reads = counters.reads,
+          .read_bytes = counters.read_bytes,
+          .writes = counters.writes,
+          .written_bytes = counters.written_bytes,
+          .copied_pages = counters.copied_pages,
+          .commits = counters.commits,
+          .committed_frames = counters.committed_frames,
+          .commit_microseconds = counters.commit_microseconds,
+          .last_commit_microseconds = counters.last_commit_microseconds,
+          .syncs = counters.syncs,
+          .allocated_frames = counters.allocated_frames,
+          .freed_frames = counters.freed_frames,
+          .waiting_frames = space.deferred_frames,
+          .folded_items = counters.folded_items,
+          .waiting_items = space.pending_items,
+          .node_hits = counters.node_hits,
+          .node_misses = counters.node_misses,
+          .checksum_failures = counters.checksum_failures,
+          .taken_snapshots = counters.snapshots,
+          .made_clones = counters.clones};
 }
 
 void ControlServer::WriteOut(fs::NodeId head, bool of_tree) {

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config clang clang-format libclang-rt-14-dev git python3
   libabsl-dev libisal-dev liburing-dev libxxhash-dev nlohmann-json3-dev libcli11-dev
-  libfuse3-dev fuse3 libgtest-dev libgmock-dev libbenchmark-dev
+  libfuse3-dev fuse3 systemtap-sdt-dev libgtest-dev libgmock-dev libbenchmark-dev
   sqlite3 attr acl util-linux
 )
 

@@ -21,7 +21,8 @@ constexpr size_t kMaxFeatures = 32;
 constexpr size_t kMaxFeature = 200;
 
 // What a reply takes at most beside its entries and damages.
-constexpr size_t kReplyOverhead = 256 + kMaxPath + kMaxFeatures * (kMaxFeature + 2);
+constexpr size_t kReplyOverhead =
+    512 + sizeof(Statistics) + kMaxPath + kMaxFeatures * (kMaxFeature + 2);
 static_assert(kReplyOverhead < kMessageBytes);
 
 void EncodeHeader(Writer& writer, uint8_t kind, uint8_t command) {
@@ -140,6 +141,9 @@ bool Encode(const Reply& reply, std::span<std::byte> bytes) {
   writer.Unsigned(reply.check.done);
   writer.Unsigned(reply.check.total);
   EncodeInfo(writer, reply.info);
+  for (const StatisticsField& field : kStatisticsFields) {
+    writer.Unsigned(reply.statistics.*field.value);
+  }
   writer.Unsigned(static_cast<uint32_t>(reply.entries.size()));
   for (const Entry& entry : reply.entries) EncodeEntry(writer, entry);
   writer.Unsigned(static_cast<uint32_t>(reply.damages.size()));
@@ -151,6 +155,15 @@ bool Encode(const Reply& reply, std::span<std::byte> bytes) {
 }
 
 }  // namespace
+
+std::string UuidText(const std::array<uint8_t, 16>& uuid) {
+  std::string text;
+  for (size_t i = 0; i < uuid.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text.push_back('-');
+    absl::StrAppend(&text, absl::Hex(uuid[i], absl::kZeroPad2));
+  }
+  return text;
+}
 
 bool Reply::Fits(size_t bytes) {
   if (added_ > 0 && added_ + bytes > kMessageBytes - kReplyOverhead) return false;
@@ -194,7 +207,7 @@ absl::StatusOr<Request> DecodeRequest(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   COW_ASSIGN_OR_RETURN(const uint8_t command, DecodeHeader(reader, kRequestKind));
   if (command < static_cast<uint8_t>(Command::kPing) ||
-      command > static_cast<uint8_t>(Command::kPollCheck)) {
+      command > static_cast<uint8_t>(Command::kStatistics)) {
     return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
                      absl::StrCat("no control request has the number ", command));
   }
@@ -238,6 +251,9 @@ absl::StatusOr<Reply> DecodeReply(std::span<const std::byte> bytes) {
   reply.check.done = reader.Unsigned<uint64_t>();
   reply.check.total = reader.Unsigned<uint64_t>();
   reply.info = DecodeInfo(reader);
+  for (const StatisticsField& field : kStatisticsFields) {
+    reply.statistics.*field.value = reader.Unsigned<uint64_t>();
+  }
   bool valid = true;
   const size_t entries = reader.Unsigned<uint32_t>();
   for (size_t i = 0; i < entries && reader.ok(); ++i) {

@@ -30,6 +30,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cow/control/statistics.h"
 
 namespace cow::control {
 
@@ -39,13 +40,13 @@ struct Message {
   std::array<std::byte, kMessageBytes> bytes = {};
 };
 
-// The one ioctl of this version of the contract. `_IOWR` makes the kernel carry the buffer both
+// The one ioctl of the contract, whatever its version. `_IOWR` makes the kernel carry the buffer both
 // ways.
 inline constexpr unsigned long kIoctl = _IOWR('c', 1, Message);
 
 // Version of the encoding. Both sides name theirs; where they differ, the answer is an error that
 // says so (EPROTONOSUPPORT). The header, the status and its message are laid out alike in all.
-inline constexpr uint16_t kVersion = 1;
+inline constexpr uint16_t kVersion = 2;
 
 // Longest path and longest name that a message carries, in bytes.
 inline constexpr size_t kMaxPath = 6000;
@@ -87,6 +88,8 @@ enum class Command : uint8_t {
   // cursor, check_id: how far the check is; from when it is finished on, its damages from `cursor`
   // on -> check, damages, next. The server keeps the result of the last check. As above.
   kPollCheck = 11,
+  // What it has done since it mounted the volume -> info, statistics. Anyone may.
+  kStatistics = 12,
 };
 
 struct Request {
@@ -126,14 +129,16 @@ struct Damage {
 // What is mounted.
 struct Info {
   std::string volume = {};   // path of the volume file, as cowfs was given it, made absolute
-  std::string uuid = {};     // as text
-  uint64_t process = 0;      // of the cowfs
+  std::string uuid = {};     // as UuidText writes it
+  uint64_t process = 0;      // of the cowfs; 0: the volume is not mounted
   uint64_t total_bytes = 0;  // of the volume
   uint64_t used_bytes = 0;
   uint64_t available_bytes = 0;
   std::vector<std::string> features = {};  // "NAME: what is used", for `cowctl features MOUNT`
   friend bool operator==(const Info&, const Info&) = default;
 };
+
+std::string UuidText(const std::array<uint8_t, 16>& uuid);
 
 struct CheckState {
   uint64_t id = 0;
@@ -148,6 +153,7 @@ struct Reply {
   uint64_t next = 0;                       // cursor of the rest; 0: there is no more
   CheckState check = {};
   Info info = {};
+  Statistics statistics = {};
   std::vector<Entry> entries = {};
   std::vector<Damage> damages = {};
 

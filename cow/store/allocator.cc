@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "cow/base/status.h"
+#include "cow/base/trace.h"
 
 namespace cow::store {
 
@@ -112,6 +113,8 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
     }
   }
   HandOut(run);
+  allocated_ += run.count;
+  COW_TRACE(allocate, frames, run.count, static_cast<uint32_t>(use));
   if (use != FrameUse::kLog) {
     used_ += run.count;
     born_ += run.count;
@@ -251,13 +254,18 @@ absl::Status Allocator::Release(FrameNumber frame) {
   COW_RETURN_IF_ERROR(counts_.Set(frame, 0));
   counts_changed_ = true;
   --used_;
+  ++freed_;
+  COW_TRACE(free, frame.value());
   InsertReady(frame.value(), frame.value() + 1);
   return absl::OkStatus();
 }
 
 void Allocator::ReleaseLogFrame(FrameNumber frame) {
   absl::MutexLock lock(&mu_);
-  if (log_frames_.erase(frame) > 0) InsertReady(frame.value(), frame.value() + 1);
+  if (log_frames_.erase(frame) == 0) return;
+  ++freed_;
+  COW_TRACE(free, frame.value());
+  InsertReady(frame.value(), frame.value() + 1);
 }
 
 absl::StatusOr<Allocator::Correction> Allocator::Correct(
@@ -380,6 +388,13 @@ bool Allocator::tight() const {
 uint64_t Allocator::born_frames() const {
   absl::MutexLock lock(&mu_);
   return born_;
+}
+
+void Allocator::AddTo(Counter& allocated, Counter& freed, Counter& checksum_failures) const {
+  absl::MutexLock lock(&mu_);
+  allocated.Add(allocated_);
+  freed.Add(freed_);
+  checksum_failures.Add(counts_.checksum_failures());
 }
 
 bool Allocator::IsLogFrame(FrameNumber frame) const {

@@ -30,6 +30,7 @@
 #include "cow/format/superblock.h"
 #include "cow/os/file.h"
 #include "cow/store/count_table.h"
+#include "cow/store/counters.h"
 
 namespace cow::store {
 
@@ -97,6 +98,8 @@ class Allocator {
   // Frames with a count that were handed out since the last PlanCommit.
   uint64_t born_frames() const;
   bool IsLogFrame(FrameNumber frame) const;
+  // Frames that were handed out, and that may be handed out again, since the volume was opened.
+  void AddTo(Counter& allocated, Counter& freed, Counter& checksum_failures) const;
 
  private:
   uint64_t ReserveFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -137,6 +140,8 @@ class Allocator {
   // touch. Other counts were changed as well.
   absl::btree_map<uint64_t, uint64_t> uncounted_ ABSL_GUARDED_BY(mu_);
   bool counts_changed_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t allocated_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t freed_ ABSL_GUARDED_BY(mu_) = 0;
   bool host_full_ ABSL_GUARDED_BY(mu_) = false;
 };
 

@@ -146,6 +146,7 @@ absl::Status Core::WriteSuperblock(const format::Superblock& superblock) {
 }
 
 absl::Status Core::CommitOnce() {
+  CommitBegins();
   COW_RETURN_IF_ERROR(CheckWritable());
   COW_RETURN_IF_ERROR(FreeOrphans());
   if (changed_.load() && FoldIsDue()) {
@@ -193,12 +194,16 @@ absl::Status Core::FinishCommit(const absl::StatusOr<CommitPlan>& plan) {
     return Fail(Annotate(written, "commit"));
   }
   durable_ = plan->superblock.generation.value();
+  CommitEnds(durable_.load(), plan->writes.size() + plan->nodes.size());
   for (const NodePointer& node : plan->nodes) nodes_.Written(node);
   for (FrameNumber frame : plan->consumed) allocator_.ReleaseLogFrame(frame);
   return absl::OkStatus();
 }
 
-absl::Status Core::CommitUnderGate() { return FinishCommit(PlanCommit()); }
+absl::Status Core::CommitUnderGate() {
+  CommitBegins();
+  return FinishCommit(PlanCommit());
+}
 
 absl::Status Core::Commit() {
   absl::MutexLock lock(&commit_mu_);

@@ -17,6 +17,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <set>
@@ -32,6 +33,7 @@
 #include "cow/base/status.h"
 #include "cow/format/superblock.h"
 #include "cow/store/allocator.h"
+#include "cow/store/counters.h"
 #include "cow/store/frame_log.h"
 #include "cow/store/good_frames.h"
 #include "cow/store/node_cache.h"
@@ -131,6 +133,9 @@ class Core {
   absl::Status Close();
   // A commit of what there is, by who holds the gate alone and a CommitPause.
   absl::Status CommitUnderGate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  // Called by who commits. One that has nothing to write begins, and does not end.
+  void CommitBegins();
+  void CommitEnds(uint64_t generation, uint64_t frames);
   absl::Status Settle();
   absl::Status FreeOrphans();
   uint64_t ClosedOrphans();
@@ -139,6 +144,7 @@ class Core {
   // Constant after construction.
   const std::unique_ptr<os::File> file_;
   const OpenOptions options_;
+  const std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
   Store* store_ = nullptr;
   std::array<uint8_t, 16> uuid_ = {};
   bool read_only_ = false;
@@ -154,11 +160,13 @@ class Core {
   GoodFrames good_;
   ReaderSlots readers_;
   std::atomic<uint64_t> memory_for_leaves_ = 0;  // bytes of leaves that objects remember
+  Counters counters_;                            // those that are counted elsewhere are zero here
 
   absl::Mutex gate_;
   std::atomic<uint64_t> generation_ = 1;
   std::atomic<uint64_t> durable_ = 0;
   int durable_slot_ = 1;  // of the superblock; changed only by who commits
+  std::chrono::steady_clock::time_point commit_began_;  // as above
   // Something happened since the last commit that a commit would make durable.
   std::atomic<bool> changed_ = false;
   // Items folded and frames released since the volume was opened.

@@ -29,6 +29,7 @@ absl::Status CountTable::ReadVerified(const Entry& entry, std::span<std::byte> b
   if (FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum()) {
     return absl::OkStatus();
   }
+  ++checksum_failures_;
   return MakeError(absl::StatusCode::kDataLoss, EIO,
                    file_.name() + absl::StrFormat(": frame %d (counts): checksum does not match; "
                                                   "run `cowctl check`",

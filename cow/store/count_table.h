@@ -51,6 +51,9 @@ class CountTable {
   // Makes a leaf zeroes, for a repair. What of it, or above it, cannot be read counts as empty.
   void Reset(uint64_t leaf);
 
+  // Frames that were read and do not match their checksum.
+  uint64_t checksum_failures() const { return checksum_failures_; }
+
   // Writes of everything that changed since the last Plan, as of `generation`.
   absl::Status Plan(Generation generation, uint64_t total_frames,
                     std::vector<PlannedWrite>& writes);
@@ -82,6 +85,7 @@ class CountTable {
   absl::flat_hash_map<uint64_t, std::unique_ptr<LeafState>> leaves_;
   absl::flat_hash_map<NodeKey, std::unique_ptr<NodeState>> nodes_;
   std::vector<uint64_t> dirty_leaves_;
+  uint64_t checksum_failures_ = 0;
 };
 
 }  // namespace cow::store

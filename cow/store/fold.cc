@@ -15,6 +15,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_format.h"
+#include "cow/base/trace.h"
 #include "cow/format/log_frame.h"
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
@@ -148,6 +149,8 @@ absl::StatusOr<Core::FoldStep> Core::FoldNext(uint64_t most_frames) {
   step.done = true;
   changed_ = true;
   ++progress_;
+  counters_.folded_items.Add();
+  COW_TRACE(fold, entry.frame().value(), static_cast<uint32_t>(entry.operation()));
   // Whole trees wait at the end of the log while enough of them are being reaped.
   const bool wait = entry.operation() == CountOperation::kDrop && entry.has_children() &&
                     reaped_.size() >= format::kMaxReaped / 2;

@@ -82,13 +82,16 @@ absl::StatusOr<NodePointer> NodeCache::Get(const format::Entry& entry) {
     absl::MutexLock lock(&shard.mu);
     auto it = shard.nodes.find(entry.frame());
     if (it != shard.nodes.end() && it->second->birth == entry.birth()) {
+      ++shard.hits;
       it->second->touched.store(true, std::memory_order_relaxed);
       return OfKind(it->second, entry);
     }
+    ++shard.misses;
   }
   auto node = std::make_shared<Node>(entry.frame(), entry.birth(), entry.level(), entry.table());
   COW_RETURN_IF_ERROR(file_.Read(OffsetOf(entry.frame()), node->bytes()));
   if (FrameChecksum(entry.frame(), entry.birth(), node->bytes()) != entry.checksum()) {
+    checksum_failures_.Add();
     return MakeError(absl::StatusCode::kDataLoss, EIO,
                      file_.name() + absl::StrFormat(": frame %d (node of level %d, generation %d): "
                                                     "checksum does not match; run `cowctl check`",
@@ -117,6 +120,15 @@ NodePointer NodeCache::Create(FrameNumber frame, Generation birth, uint8_t level
 
 void NodeCache::Written(const NodePointer& node) {
   if (node->unwritten.exchange(false)) unwritten_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void NodeCache::AddTo(Counter& hits, Counter& misses, Counter& checksum_failures) {
+  for (Shard& shard : shards_) {
+    absl::MutexLock lock(&shard.mu);
+    hits.Add(shard.hits);
+    misses.Add(shard.misses);
+  }
+  checksum_failures.Add(checksum_failures_);
 }
 
 void NodeCache::Forget(FrameNumber frame) {

@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "cow/base/types.h"
 #include "cow/os/file.h"
+#include "cow/store/counters.h"
 #include "cow/store/node.h"
 
 namespace cow::store {
@@ -36,6 +37,8 @@ class NodeCache {
   void Forget(FrameNumber frame);
 
   uint64_t unwritten() const { return unwritten_.load(std::memory_order_relaxed); }
+  // How often Get found the node here, had to read it, and read what does not match.
+  void AddTo(Counter& hits, Counter& misses, Counter& checksum_failures);
 
  private:
   struct Shard {
@@ -43,6 +46,8 @@ class NodeCache {
     absl::flat_hash_map<FrameNumber, NodePointer> nodes ABSL_GUARDED_BY(mu);
     std::vector<FrameNumber> clock ABSL_GUARDED_BY(mu);
     size_t hand ABSL_GUARDED_BY(mu) = 0;
+    uint64_t hits ABSL_GUARDED_BY(mu) = 0;
+    uint64_t misses ABSL_GUARDED_BY(mu) = 0;
   };
   static constexpr size_t kShards = 16;
 
@@ -54,6 +59,7 @@ class NodeCache {
   const os::File& file_;
   const size_t nodes_per_shard_;
   std::atomic<uint64_t> unwritten_ = 0;
+  Counter checksum_failures_;
   std::array<Shard, kShards> shards_;
 };
 

@@ -23,11 +23,11 @@ ReaderSlots::Hold ReaderSlots::Enter(Generation current) {
   static std::atomic<size_t> next_thread = 0;
   static thread_local const size_t start = next_thread.fetch_add(1);
   for (size_t i = start;; ++i) {
-    std::atomic<uint64_t>& slot = slots_[i % slots_.size()].generation;
+    Slot& slot = slots_[i % slots_.size()];
     uint64_t unused = 0;
     // Sequentially consistent: who frees a frame sees this, or this reader sees that it is gone.
-    if (slot.load(std::memory_order_relaxed) == 0 &&
-        slot.compare_exchange_strong(unused, current.value())) {
+    if (slot.generation.load(std::memory_order_relaxed) == 0 &&
+        slot.generation.compare_exchange_strong(unused, current.value())) {
       return Hold(&slot);
     }
   }
@@ -41,6 +41,13 @@ std::optional<Generation> ReaderSlots::Oldest() const {
   }
   if (oldest == 0) return std::nullopt;
   return Generation(oldest);
+}
+
+void ReaderSlots::AddTo(Counter& reads, Counter& bytes) const {
+  for (const Slot& slot : slots_) {
+    reads.Add(slot.reads);
+    bytes.Add(slot.bytes);
+  }
 }
 
 }  // namespace cow::store

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "cow/base/types.h"
 #include "cow/os/file.h"
+#include "cow/store/counters.h"
 
 namespace cow::store {
 
@@ -26,16 +27,28 @@ absl::StatusOr<std::vector<Generation>> PinnedByOthers(const os::File& file, Gen
 
 // Reads under way in this process.
 class ReaderSlots {
+  struct alignas(64) Slot {
+    std::atomic<uint64_t> generation = 0;
+    Counter reads;
+    Counter bytes;
+  };
+
  public:
   class Hold {
    public:
-    explicit Hold(std::atomic<uint64_t>* slot) : slot_(slot) {}
+    explicit Hold(Slot* slot) : slot_(slot) {}
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
-    ~Hold() { slot_->store(0, std::memory_order_release); }
+    ~Hold() { slot_->generation.store(0, std::memory_order_release); }
+
+    // A read of so many bytes. The slot is this thread's alone meanwhile.
+    void Count(uint64_t bytes) const {
+      slot_->reads = slot_->reads + 1;
+      slot_->bytes = slot_->bytes + bytes;
+    }
 
    private:
-    std::atomic<uint64_t>* const slot_;
+    Slot* const slot_;
   };
 
   // Frames that are referred to while the hold is there, by what the caller looks up after this
@@ -45,10 +58,10 @@ class ReaderSlots {
   // The oldest generation that a read under way began in.
   std::optional<Generation> Oldest() const;
 
+  // Reads that were counted, and their bytes.
+  void AddTo(Counter& reads, Counter& bytes) const;
+
  private:
-  struct alignas(64) Slot {
-    std::atomic<uint64_t> generation = 0;
-  };
   std::array<Slot, 128> slots_;
 };
 

@@ -92,6 +92,7 @@ absl::Status ObjectState::ReadFrames(std::span<const Entry> run, std::byte* buff
       if (core.good_.Contains(entry.frame())) continue;
       if (FrameChecksum(entry.frame(), entry.birth(), bytes.subspan(i * kPageSize, kPageSize)) !=
           entry.checksum()) {
+        core.counters_.checksum_failures.Add();
         return MakeError(
             absl::StatusCode::kDataLoss, EIO,
             core.file_->name() +
@@ -183,6 +184,7 @@ absl::StatusOr<size_t> ObjectState::Read(uint64_t offset, std::span<std::byte> b
       i += pages;
     }
   }
+  hold.Count(end - offset);
   return end - offset;
 }
 

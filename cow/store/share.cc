@@ -78,6 +78,7 @@ absl::StatusOr<std::shared_ptr<Object>> Store::Share(Transaction& frozen, const 
   if (version) record.flags |= format::kRecordVersion;
   COW_ASSIGN_OR_RETURN(std::shared_ptr<ObjectState> state,
                        target.state_->Create(frozen.reserved_, record));
+  (version ? core_->counters_.snapshots : core_->counters_.clones).Add();
   if (!record.root.empty()) core_->LogCount(record.root, CountOperation::kAdd);
   return std::shared_ptr<Object>(new Object(std::move(state)));
 }

@@ -104,6 +104,7 @@ Table& Store::catalog() { return *core_->catalog_table_; }
 bool Store::read_only() const { return core_->read_only_; }
 absl::Status Store::Commit() {
   if (core_->read_only_) return absl::OkStatus();
+  core_->counters_.syncs.Add();
   return core_->Commit();
 }
 Generation Store::generation() const { return core_->generation(); }

@@ -43,6 +43,7 @@
 #include "absl/status/statusor.h"
 #include "cow/base/types.h"
 #include "cow/os/file.h"
+#include "cow/store/counters.h"
 
 namespace cow::store {
 
@@ -319,6 +320,7 @@ class Store {
   absl::Status health() const;
 
   Space space() const;
+  Counters counters() const;
 
   // Folds the count log to its end and commits until everything that can be freed is free.
   absl::Status Settle();

@@ -139,6 +139,7 @@ absl::Status ObjectState::AllocateFrames(PageWrite& write, uint64_t& reserved) {
     }
     for (uint64_t j = 0; j < run->count; ++j) {
       write.fresh[i + j] = Entry(run->frame + j, generation, 0, 0, /*table=*/false);
+      if (!write.old[i + j].empty()) core.counters_.copied_pages.Add();
     }
     i += run->count;
   }
@@ -209,6 +210,8 @@ absl::Status Object::Write(Transaction& transaction, uint64_t offset,
                            std::span<const std::byte> bytes) {
   absl::MutexLock lock(&state_->write_mu);
   COW_RETURN_IF_ERROR(state_->CheckWritable());
+  state_->core.counters_.writes.Add();
+  state_->core.counters_.written_bytes.Add(bytes.size());
   return state_->WriteLocked(transaction.reserved_, offset, bytes, /*grow=*/true);
 }
 

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
+#include "cow/base/trace.h"
 #include "cow/os/features.h"
 #include "cow/vm/dirty_set.h"
 #include "cow/vm/layout.h"
@@ -134,6 +135,7 @@ absl::Status Mapping::Bind(const Options& options) {
   maps_used_ = layout.maps;
   MapAccount::Add(maps_used_);
   copied_pages_ = layout.copied_pages;
+  COW_TRACE(map, pages, layout.maps, layout.copied_pages);
 
   // Registering for write-protection turns fault-around off; populating beforehand makes up for it.
   const bool populate =
@@ -223,6 +225,7 @@ absl::Status Mapping::PublishRun(Sink& sink, PageRun& run) {
     COW_RETURN_IF_ERROR(
         sink.Publish(run.page, pages.first(std::min<uint64_t>(pages.size(), size_ - offset))));
     dirty_->Published(run.page, pages);
+    COW_TRACE(seal, run.page.value(), count);
     run.page += count;
     run.count -= count;
   }

@@ -51,6 +51,7 @@
 #include "cow/file.h"
 #include "cow/mapping.h"
 #include "cow/snapshot.h"
+#include "cow/statistics.h"
 #include "cow/tree.h"
 #include "cow/units.h"
 
@@ -161,6 +162,8 @@ class Volume {
   // OK, or the error that made the volume read-only.
   absl::Status Health() const;
   VolumeSpace Space() const;
+  // Cheap, at any time.
+  VolumeStatistics Statistics() const;
   // Verifies every frame and every count. Writers wait. `progress` is called now and then, with
   // bytes done and in all, by this thread. Damage is a result; an error is that the check could not
   // run.

@@ -56,6 +56,8 @@ Reply SomeReply() {
                 .used_bytes = 1 << 20,
                 .available_bytes = 1 << 29,
                 .features = {"userfaultfd: yes", "pagemap scan: no"}};
+  uint64_t value = uint64_t{1} << 40;
+  for (const StatisticsField& field : kStatisticsFields) reply.statistics.*field.value = value++;
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(reply.Add(SomeEntry(i)));
   EXPECT_TRUE(reply.Add(Damage{"tree 1, object 7, page 12", "checksum"}));
   return reply;
@@ -68,7 +70,7 @@ std::unique_ptr<Message> Encoded(const Reply& reply) {
 }
 
 TEST(ControlMessage, RequestsSurviveEncoding) {
-  for (uint8_t command = 1; command <= static_cast<uint8_t>(Command::kPollCheck); ++command) {
+  for (uint8_t command = 1; command <= static_cast<uint8_t>(Command::kStatistics); ++command) {
     Request request = SomeRequest();
     request.command = static_cast<Command>(command);
     Message message;
@@ -87,6 +89,7 @@ TEST(ControlMessage, RepliesSurviveEncoding) {
   EXPECT_EQ(decoded->next, reply.next);
   EXPECT_EQ(decoded->check, reply.check);
   EXPECT_EQ(decoded->info, reply.info);
+  EXPECT_EQ(decoded->statistics, reply.statistics);
   EXPECT_EQ(decoded->entries, reply.entries);
   EXPECT_EQ(decoded->damages, reply.damages);
 }
@@ -177,7 +180,7 @@ TEST(ControlMessage, TextWithAZeroByteIsRefused) {
 TEST(ControlMessage, UnknownCommandIsRefused) {
   Message message;
   ASSERT_TRUE(EncodeRequest(SomeRequest(), message.bytes).ok());
-  for (int command : {0, 12, 255}) {
+  for (int command : {0, static_cast<int>(Command::kStatistics) + 1, 255}) {
     message.bytes[7] = static_cast<std::byte>(command);
     EXPECT_EQ(ErrnoOf(DecodeRequest(message.bytes).status()), EOPNOTSUPP) << command;
   }

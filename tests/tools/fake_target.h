@@ -26,6 +26,9 @@ struct FakeVolume {
   bool is_snapshot = false;                // what stat is asked about
   std::vector<bool> opened_for_writing;    // each time it was opened
   CheckOutcome check;
+  control::Info info;
+  control::Statistics statistics;
+  std::function<void()> looked;  // after each answer about the volume as a whole
 };
 
 // Answers as a cowfs would, two entries at a time.
@@ -42,6 +45,12 @@ class FakeTarget : public Target {
       const size_t end = std::min<size_t>(request.cursor + 2, volume_.snapshots.size());
       for (size_t i = request.cursor; i < end; ++i) reply.Add(volume_.snapshots[i]);
       if (end < volume_.snapshots.size()) reply.next = end;
+      return reply;
+    }
+    if (request.command == control::Command::kStatistics) {
+      reply.info = volume_.info;
+      reply.statistics = volume_.statistics;
+      if (volume_.looked) volume_.looked();
       return reply;
     }
     control::Entry entry{.path = request.path, .name = request.name, .size = 8192};

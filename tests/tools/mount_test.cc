@@ -136,6 +136,32 @@ TEST_F(MountCommands, LifeOfASnapshotReadInPlace) {
   EXPECT_THAT(Do({"check", mount_}), HasSubstr("no damage"));
 }
 
+TEST_F(MountCommands, StatOfTheMountAndOfItsVolumeTellWhatCowfsHasDone) {
+  Write("f", std::string(10000, 'x'));
+  Do({"snapshot", At("f@mon")});
+  Write("f", std::string(20000, 'y'));
+  Do({"clone", At("f@mon"), At("g")});
+  for (const std::string& argument : {mount_, volume_}) {
+    const nlohmann::json volume = Json({"stat", argument})["volume"];
+    EXPECT_EQ(volume["path"], std::filesystem::canonical(volume_).string());
+    EXPECT_EQ(volume["process"], daemon_);
+    EXPECT_GT(volume["used"], 30000);
+    const nlohmann::json& statistics = volume["statistics"];
+    EXPECT_EQ(statistics["taken_snapshots"], 1);
+    EXPECT_EQ(statistics["made_clones"], 1);
+    EXPECT_GE(statistics["written_bytes"], 30000);
+    EXPECT_GE(statistics["commits"], 2);
+    EXPECT_GE(statistics["syncs"], 2);
+    EXPECT_EQ(statistics["checksum_failures"], 0);
+  }
+  EXPECT_FALSE(Json({"stat", At("f")}).contains("volume"));
+  Unmount();
+  const nlohmann::json closed = Json({"stat", volume_});
+  EXPECT_EQ(closed["volume"]["process"], nullptr);
+  EXPECT_GT(closed["volume"]["used"], 30000);
+  EXPECT_FALSE(closed.contains("name"));
+}
+
 TEST_F(MountCommands, RootOfTheMountStandsForItsTree) {
   std::filesystem::create_directory(At("d"));
   Write("d/x", "one");

@@ -31,6 +31,13 @@ TEST(Mountinfo, FindsTheMountByItsNumberAndUnescapesIt) {
   EXPECT_FALSE(FindMount("", 3).ok());
 }
 
+TEST(Mountinfo, FindsWhereAVolumeIsMounted) {
+  EXPECT_EQ(FindMountOfVolume(kMountinfo, "/srv/app.cow")->point, "/mnt/with space");
+  EXPECT_FALSE(FindMountOfVolume(kMountinfo, "/srv/app").has_value());
+  // Of another kind of filesystem.
+  EXPECT_FALSE(FindMountOfVolume(kMountinfo, "/dev/sda1").has_value());
+}
+
 TEST(Mountinfo, PathsGoIntoTheFilesystemAndBack) {
   const Mount whole{.point = "/mnt", .root = "/"};
   EXPECT_EQ(InFilesystem(whole, "/mnt"), "");

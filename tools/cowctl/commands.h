@@ -19,6 +19,7 @@ struct Arguments {
   std::optional<std::string> size;  // --size
   bool space = false;               // --space
   bool repair = false;              // --repair
+  std::optional<double> watch;      // --watch: seconds
   Format format;
 };
 
@@ -40,7 +41,11 @@ struct CommandSpec {
   bool has_size = false;
   bool has_space = false;
   bool has_repair = false;
+  bool has_watch = false;
 };
+
+// What is wrong with a --watch that is no number, or none of seconds.
+inline constexpr char kWatchText[] = "--watch takes seconds, as in --watch 5";
 
 std::span<const CommandSpec> Commands();
 

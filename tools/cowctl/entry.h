@@ -29,5 +29,7 @@ Json EntryJson(const Target& target, const control::Entry& entry, bool space = f
 
 // One object on lines of its own. Names that are not UTF-8 get U+FFFD where they are not.
 void PrintJson(const Json& json, std::ostream& out);
+// The same on one line.
+void PrintJsonLine(const Json& json, std::ostream& out);
 
 }  // namespace cow::ctl

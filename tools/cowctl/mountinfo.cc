@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
@@ -52,18 +53,45 @@ std::string Joined(std::string_view base, std::string_view rest) {
   return result += rest;
 }
 
-}  // namespace
-
-absl::StatusOr<Mount> FindMount(std::string_view mountinfo, uint64_t id) {
+// The first line whose fields `wanted` takes.
+template <typename Wanted>
+std::optional<Mount> FirstMount(std::string_view mountinfo, const Wanted& wanted) {
   // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw
   for (absl::string_view line :
        absl::StrSplit(absl::string_view(mountinfo.data(), mountinfo.size()), '\n')) {
     const std::vector<std::string> fields = absl::StrSplit(line, ' ');
-    uint64_t found = 0;
-    if (fields.size() < 5 || !absl::SimpleAtoi(fields[0], &found) || found != id) continue;
+    if (fields.size() < 5 || !wanted(fields)) continue;
     return Mount{.point = Unescaped(fields[4]), .root = Unescaped(fields[3])};
   }
+  return std::nullopt;
+}
+
+std::string OwnMountinfo() {
+  std::ifstream file("/proc/self/mountinfo");
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace
+
+absl::StatusOr<Mount> FindMount(std::string_view mountinfo, uint64_t id) {
+  const std::optional<Mount> mount =
+      FirstMount(mountinfo, [id](const std::vector<std::string>& fields) {
+        uint64_t found = 0;
+        return absl::SimpleAtoi(fields[0], &found) && found == id;
+      });
+  if (mount.has_value()) return *mount;
   return MakeError(absl::StatusCode::kNotFound, ENOENT, "not in a mount of this process");
+}
+
+std::optional<Mount> FindMountOfVolume(std::string_view mountinfo, std::string_view volume) {
+  return FirstMount(mountinfo, [volume](const std::vector<std::string>& fields) {
+    const auto dash = std::find(fields.begin(), fields.end(), "-");
+    return fields.end() - dash > 2 && dash[1] == "fuse.cowfs" && Unescaped(dash[2]) == volume;
+  });
+}
+
+std::optional<Mount> MountOfVolume(const std::string& volume) {
+  return FindMountOfVolume(OwnMountinfo(), volume);
 }
 
 absl::StatusOr<Mount> MountOf(const std::string& path) {
@@ -75,9 +103,7 @@ absl::StatusOr<Mount> MountOf(const std::string& path) {
     return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
                      "the kernel does not tell mounts apart; cowctl needs Linux 5.8 or newer");
   }
-  std::ifstream file("/proc/self/mountinfo");
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  return FindMount(text, attributes.stx_mnt_id);
+  return FindMount(OwnMountinfo(), attributes.stx_mnt_id);
 }
 
 std::string InFilesystem(const Mount& mount, std::string_view path) {

@@ -1,6 +1,7 @@
 // Which mount a path is in, and what the path is called inside of the mounted filesystem.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,12 @@ absl::StatusOr<Mount> MountOf(const std::string& path);
 
 // The line of `mountinfo` (as in /proc/self/mountinfo) that has this mount id; kNotFound if none.
 absl::StatusOr<Mount> FindMount(std::string_view mountinfo, uint64_t id);
+
+// Where a cowfs has the volume in file `volume` mounted, if it has. The path is canonical.
+std::optional<Mount> MountOfVolume(const std::string& volume);
+
+// The first line of `mountinfo` that is of a cowfs and of this volume.
+std::optional<Mount> FindMountOfVolume(std::string_view mountinfo, std::string_view volume);
 
 // `path`, which is absolute, canonical and in `mount`, relative to the root of the filesystem; ""
 // for the root itself.

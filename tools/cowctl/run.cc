@@ -74,6 +74,14 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
     command->add_flag("--repair", arguments.repair,
                       "Mend counts, and free what nothing uses, in a volume that is not mounted");
   }
+  if (spec.has_watch) {
+    command
+        ->add_option("--watch", arguments.watch,
+                     "What a mounted volume does, a line each SECONDS (1), until interrupted")
+        ->expected(0, 1)
+        ->default_str("1")
+        ->type_name("[SECONDS]");
+  }
   AddFormat(*command, arguments.format);
   command->footer((takes_path ? std::string(kPathText) + "\n" : std::string()) +
                   "Example: " + spec.example);
@@ -84,6 +92,7 @@ std::string Usage(const CommandSpec& spec) {
   if (spec.has_size) text += " [--size BYTES]";
   if (spec.has_space) text += " [--space]";
   if (spec.has_repair) text += " [--repair]";
+  if (spec.has_watch) text += " [--watch [SECONDS]]";
   for (const Operand& operand : spec.operands) {
     if (operand.name != nullptr) text += std::string(" ") + operand.name;
   }
@@ -137,6 +146,8 @@ Parsed Understand(const CLI::App& app, const CLI::ParseError* error) {
     parsed.mistake = "a command is missing";
   } else if (dynamic_cast<const CLI::ArgumentMismatch*>(error) != nullptr) {
     parsed.mistake = "--size takes one value, as in --size 512M";
+  } else if (dynamic_cast<const CLI::ConversionError*>(error) != nullptr) {
+    parsed.mistake = kWatchText;
   } else if (error != nullptr) {
     parsed.mistake = error->what();
   }

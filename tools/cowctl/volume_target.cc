@@ -137,6 +137,15 @@ class VolumeTarget : public Target {
  private:
   absl::StatusOr<Reply> Answer(const Request& request) {
     Reply reply;
+    if (request.command == Command::kStatistics) {
+      const VolumeSpace space = volume_.Space();
+      reply.info = {.volume = name_,
+                    .uuid = control::UuidText(volume_.Uuid()),
+                    .total_bytes = space.total_bytes,
+                    .used_bytes = space.used_bytes,
+                    .available_bytes = space.available_bytes};
+      return reply;
+    }
     if (request.command == Command::kList) {
       COW_ASSIGN_OR_RETURN(const std::vector<Entry> entries,
                            WithSpaceIfCounted(request.space, [&](bool space) {
