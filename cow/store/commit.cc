@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "cow/store/core.h"
 #include "cow/store/object_state.h"
@@ -85,8 +86,12 @@ absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
 }
 
 absl::Status Core::WriteSealed() {
-  absl::MutexLock lock(&dirty_mu_);
-  for (const NodePointer& node : sealed_) {
+  std::vector<NodePointer> sealed;
+  {
+    absl::MutexLock lock(&dirty_mu_);
+    sealed = sealed_;
+  }
+  for (const NodePointer& node : sealed) {
     if (absl::Status status = file_->Write(OffsetOf(node->frame), node->bytes()); !status.ok()) {
       return Fail(status);
     }

@@ -97,6 +97,9 @@ absl::StatusOr<uint32_t> CountTable::Get(FrameNumber frame) {
 absl::Status CountTable::Set(FrameNumber frame, uint32_t count) {
   const uint64_t index = frame.value() / format::kCountsPerLeaf;
   COW_ASSIGN_OR_RETURN(LeafState * leaf, GetLeaf(index, /*create=*/true));
+  if (frozen_ && !kept_.contains(index)) {
+    kept_.emplace(index, std::make_unique<CountLeaf>(leaf->counts));
+  }
   leaf->counts[frame.value() % format::kCountsPerLeaf] = count;
   if (!leaf->dirty) {
     leaf->dirty = true;
@@ -108,6 +111,27 @@ absl::Status CountTable::Set(FrameNumber frame, uint32_t count) {
 absl::StatusOr<const CountLeaf*> CountTable::Leaf(uint64_t leaf) {
   COW_ASSIGN_OR_RETURN(LeafState * state, GetLeaf(leaf, /*create=*/false));
   return state == nullptr ? nullptr : &state->counts;
+}
+
+void CountTable::Thaw() {
+  frozen_ = false;
+  kept_.clear();
+}
+
+absl::Status CountTable::ReadFrozen(uint64_t leaf, CountLeaf& counts) {
+  if (auto it = kept_.find(leaf); it != kept_.end()) {
+    counts = *it->second;
+    return absl::OkStatus();
+  }
+  if (auto it = leaves_.find(leaf); it != leaves_.end()) {
+    counts = it->second->counts;
+    return absl::OkStatus();
+  }
+  COW_ASSIGN_OR_RETURN(const NodeState* parent, GetNode(1, leaf / format::kFanout));
+  const Entry& entry = parent->entries[leaf % format::kFanout];
+  counts = {};
+  if (entry.empty()) return absl::OkStatus();
+  return ReadVerified(entry, std::as_writable_bytes(std::span(counts)));
 }
 
 void CountTable::Reset(uint64_t leaf) {

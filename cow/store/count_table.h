@@ -45,6 +45,12 @@ class CountTable {
   // and none was ever set. Valid until the next call.
   absl::StatusOr<const CountLeaf*> Leaf(uint64_t leaf);
 
+  // From Freeze to Thaw, each leaf that is set is kept as it was: ReadFrozen answers the counts of
+  // the time of Freeze. It leaves the cache as it is.
+  void Freeze() { frozen_ = true; }
+  void Thaw();
+  absl::Status ReadFrozen(uint64_t leaf, CountLeaf& counts);
+
   // Makes a leaf zeroes, for a repair. What of it, or above it, cannot be read counts as empty.
   void Reset(uint64_t leaf);
 
@@ -79,6 +85,8 @@ class CountTable {
   absl::flat_hash_map<uint64_t, std::unique_ptr<LeafState>> leaves_;
   absl::flat_hash_map<NodeKey, std::unique_ptr<NodeState>> nodes_;
   std::vector<uint64_t> dirty_leaves_;
+  bool frozen_ = false;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<const CountLeaf>> kept_;  // while frozen
 };
 
 }  // namespace cow::store

@@ -29,7 +29,8 @@ Request SomeRequest() {
           .target = "db/copy",
           .cursor = 7,
           .check_id = 1ull << 63,
-          .space = true};
+          .space = true,
+          .rate = uint64_t{100} << 20};
 }
 
 Entry SomeEntry(int i) {

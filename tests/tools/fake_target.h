@@ -26,6 +26,7 @@ struct FakeVolume {
   bool is_snapshot = false;                // what stat is asked about
   std::vector<bool> opened_for_writing;    // each time it was opened
   CheckOutcome check;
+  uint64_t check_rate = 0;  // that was asked for
 };
 
 // Answers as a cowfs would, two entries at a time.
@@ -64,7 +65,8 @@ class FakeTarget : public Target {
   }
 
   absl::StatusOr<CheckOutcome> Check(
-      const std::function<void(uint64_t, uint64_t)>& progress) override {
+      uint64_t rate, const std::function<void(uint64_t, uint64_t)>& progress) override {
+    volume_.check_rate = rate;
     if (!volume_.failure.ok()) return volume_.failure;
     progress(volume_.check.frames / 2, volume_.check.frames);
     return volume_.check;

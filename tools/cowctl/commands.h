@@ -17,6 +17,7 @@ namespace cow::ctl {
 struct Arguments {
   std::array<std::string, 2> operands;
   std::optional<std::string> size;  // --size
+  std::optional<std::string> rate;  // --rate
   bool space = false;               // --space
   bool repair = false;              // --repair
   Format format;
@@ -40,6 +41,7 @@ struct CommandSpec {
   bool has_size = false;
   bool has_space = false;
   bool has_repair = false;
+  bool has_rate = false;
 };
 
 std::span<const CommandSpec> Commands();
