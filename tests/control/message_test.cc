@@ -189,7 +189,7 @@ TEST(ControlMessage, EveryTruncationOfARequestIsAnError) {
   ASSERT_TRUE(EncodeRequest(SomeRequest(), message.bytes).ok());
   size_t length = 0;
   while (!DecodeRequest(std::span(message.bytes).first(length)).ok()) ++length;
-  EXPECT_EQ(length, 8u + 2 + 13 + 2 + 3 + 2 + 7 + 8 + 8 + 1);
+  EXPECT_EQ(length, 8u + 2 + 13 + 2 + 3 + 2 + 7 + 8 + 8 + 1 + 8);
 }
 
 TEST(ControlMessage, RandomBytesNeverCrash) {
