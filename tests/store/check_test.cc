@@ -192,10 +192,15 @@ TEST(CheckTest, NobodyWaitsForAThreadThatChecks) {
 }
 
 TEST(CheckTest, HoldsWhatCouldBeReachedAndNothingElse) {
-  Volume volume;
+  Volume volume({}, {.commit_seconds = 0, .fold_per_commit = 1});
   constexpr uint64_t kPages = 200;
   ObjectPointer file = volume.CreateFile(RandomBytes(kPages * kPageSize, 1));
+  ObjectPointer removed = volume.CreateFile(RandomBytes(300 * kPageSize, 1));
   volume.Settle();
+  volume.Remove(removed);
+  removed.reset();
+  // Closed by the first, dropped by the second.
+  for (int i = 0; i < 2; ++i) volume.Commit();
   auto pinned = volume->PinForCheck();
   ASSERT_TRUE(pinned.ok());
   uint64_t held = 0;
@@ -204,7 +209,8 @@ TEST(CheckTest, HoldsWhatCouldBeReachedAndNothingElse) {
     volume.Settle();
     held = volume->space().deferred_frames;
     EXPECT_GE(held, kPages);
-    EXPECT_LT(held, kPages + 10);
+    // Others may stand behind those that are held, until they are as many.
+    EXPECT_LT(held, 2 * kPages + 10);
   }
   EXPECT_EQ(TextOf((*pinned)->Check()), "");
   pinned->reset();
