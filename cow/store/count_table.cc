@@ -78,7 +78,7 @@ void CountTable::Evict() {
   size_t goal = max_leaves_ / 2;
   for (auto it = leaves_.begin(); it != leaves_.end() && leaves_.size() > goal;) {
     LeafState& leaf = *it->second;
-    if (!leaf.dirty && !leaf.touched) {
+    if (!leaf.dirty && !leaf.touched && leaf.planned < plans_) {
       leaves_.erase(it++);
     } else {
       leaf.touched = false;
@@ -157,6 +157,7 @@ Entry CountTable::PlanFrame(FrameNumber pair, const Entry& old, uint8_t level,
 
 absl::StatusOr<Entry> CountTable::Plan(Generation generation, uint64_t total_frames,
                                        std::vector<PlannedWrite>& writes) {
+  ++plans_;
   if (dirty_leaves_.empty()) return root_;
   // A volume that has outgrown its root gets levels above it; the old root is their first child.
   while (levels_ < format::CountLevels(total_frames)) {
@@ -174,6 +175,7 @@ absl::StatusOr<Entry> CountTable::Plan(Generation generation, uint64_t total_fra
     entry = PlanFrame(format::CountLeafPair(index), entry, 0, generation,
                       std::as_bytes(std::span(leaf.counts)), writes);
     leaf.dirty = false;
+    leaf.planned = plans_;
     dirty[1].insert(index / format::kFanout);
   }
   dirty_leaves_.clear();

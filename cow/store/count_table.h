@@ -63,6 +63,7 @@ class CountTable {
     CountLeaf counts = {};
     bool dirty = false;
     bool touched = true;
+    uint64_t planned = 0;  // by which Plan it was written
   };
   struct NodeState {
     std::array<format::Entry, format::kFanout> entries = {};
@@ -85,6 +86,8 @@ class CountTable {
   absl::flat_hash_map<uint64_t, std::unique_ptr<LeafState>> leaves_;
   absl::flat_hash_map<NodeKey, std::unique_ptr<NodeState>> nodes_;
   std::vector<uint64_t> dirty_leaves_;
+  // Leaves of the last Plan are on their way to the disk and stay here until the next one.
+  uint64_t plans_ = 1;
   bool frozen_ = false;
   absl::flat_hash_map<uint64_t, std::unique_ptr<const CountLeaf>> kept_;  // while frozen
 };
