@@ -352,7 +352,7 @@ Reply ControlServer::Check(const Request& request, const Caller& caller) {
   if (request.command == Command::kPollCheck) {
     return checker_.Poll(request.check_id, request.cursor);
   }
-  const absl::StatusOr<control::CheckState> state = checker_.Start();
+  const absl::StatusOr<control::CheckState> state = checker_.Start(request.rate);
   reply.status = state.status();
   if (state.ok()) reply.check = *state;
   return reply;

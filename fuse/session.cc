@@ -192,6 +192,7 @@ absl::Status Session::Serve() {
   // ENOTCONN, and no task waits for an answer that nobody gives any more.
   fuse_session_unmount(session_);
   mounted_ = false;
+  server_.control.Stop();
   server_.tasks.Wait();
   server_.files.CloseAll();
   if (result < 0) return ErrnoStatus(-result, "the connection to the kernel");

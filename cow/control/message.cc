@@ -200,6 +200,7 @@ absl::Status EncodeRequest(const Request& request, std::span<std::byte> bytes) {
   writer.Unsigned(request.cursor);
   writer.Unsigned(request.check_id);
   writer.Bool(request.space);
+  writer.Unsigned(request.rate);
   return writer.ok() ? absl::OkStatus() : Malformed("the request does not fit a message");
 }
 
@@ -219,6 +220,7 @@ absl::StatusOr<Request> DecodeRequest(std::span<const std::byte> bytes) {
   request.cursor = reader.Unsigned<uint64_t>();
   request.check_id = reader.Unsigned<uint64_t>();
   request.space = reader.Bool();
+  request.rate = reader.Unsigned<uint64_t>();
   if (!reader.ok()) return Malformed("a malformed control request");
   return request;
 }

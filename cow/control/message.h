@@ -82,11 +82,12 @@ enum class Command : uint8_t {
   // path: makes a new directory the root of a tree; durable when answered. -> entry. Who may write
   // the directory that it comes to stand in.
   kCreateTree = 9,
-  // Starts a check, or joins the one that runs -> check.id. Answers at once. The owner of the root
-  // directory, or root.
+  // rate: starts a check, or joins the one that runs and sets its rate -> check.id. Answers at once.
+  // The owner of the root directory, or root.
   kStartCheck = 10,
   // cursor, check_id: how far the check is; from when it is finished on, its damages from `cursor`
-  // on -> check, damages, next. The server keeps the result of the last check. As above.
+  // on -> check, damages, next. The server keeps the result of the last check. One that nobody has
+  // asked about for some seconds ends. As above.
   kPollCheck = 11,
   // What it has done since it mounted the volume -> info, statistics. Anyone may.
   kStatistics = 12,
@@ -100,6 +101,7 @@ struct Request {
   uint64_t cursor = 0;    // 0 begins; then Reply::next of the answer before
   uint64_t check_id = 0;  // Reply::check.id of kStartCheck
   bool space = false;     // count bytes for each entry too, which takes time
+  uint64_t rate = 0;      // most bytes a second that a check reads; 0: no limit
   friend bool operator==(const Request&, const Request&) = default;
 };
 

@@ -303,6 +303,7 @@ absl::StatusOr<CheckResult> Volume::Check(
     const std::function<void(uint64_t done, uint64_t all)>& progress) const {
   const auto in_bytes = [&progress](uint64_t done, uint64_t all) {
     if (progress) progress(done * kPageSize, all * kPageSize);
+    return true;
   };
   COW_ASSIGN_OR_RETURN(fs::CheckResult checked, state_->filesystem().Check(in_bytes));
   CheckResult result;

@@ -1,6 +1,8 @@
 // Check: what the store finds, by the names that people know; and every directory, link count,
-// parent and entry of the catalog.
+// parent and entry of the catalog. All of it as it was at one moment: nobody waits.
 #include <algorithm>
+#include <cerrno>
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -65,18 +67,19 @@ std::string PlaceWords(State& state, const store::Place& place)
 
 }  // namespace
 
-// One check of a volume. The namespace lock is held all the time.
+// One check of a state that does not change. `go_on` is asked now and then; where it answers false,
+// what was found until then is the result.
 class NameCheck {
  public:
-  explicit NameCheck(State& state) : state_(state) {}
+  NameCheck(State& state, const std::function<bool()>& go_on) : state_(state), go_on_(go_on) {}
 
-  absl::StatusOr<std::vector<Damage>> Run() {
+  std::vector<Damage> Run() {
     absl::ReaderMutexLock lock(&state_.names);
     for (uint64_t number = 1;; ++number) {
-      COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> next,
-                           state_.store->trees().NextObject(ObjectNumber(number)));
-      if (!next.has_value()) break;
-      number = next->value();
+      const auto next = state_.trees().NextObject(ObjectNumber(number));
+      if (!next.ok()) Report("the table of trees", next.status());
+      if (!next.ok() || !next->has_value()) break;
+      number = (*next)->value();
       CheckTree(number);
     }
     CheckCatalog();
@@ -111,13 +114,16 @@ class NameCheck {
     Objects objects;
     objects[kRootObject] = {.names = 1, .type = FileType::kDirectory};
     std::vector<uint64_t> directories = {kRootObject};
-    while (!directories.empty()) {
+    while (!directories.empty() && go_on_()) {
       const uint64_t directory = directories.back();
       directories.pop_back();
       ListDirectory(tree, directory, objects, directories);
     }
     std::set<uint64_t> xattrs;
-    for (const auto& [object, seen] : objects) CheckInode(tree, object, seen, xattrs);
+    for (const auto& [object, seen] : objects) {
+      if (!go_on_()) return;
+      CheckInode(tree, object, seen, xattrs);
+    }
     auto table = state_.TableOf(tree);
     if (!table.ok()) return Report(where, table.status());
     for (uint64_t number = 1;; ++number) {
@@ -215,7 +221,7 @@ class NameCheck {
       }
     }
     for (uint64_t number = 1;; ++number) {
-      auto next = state_.store->catalog().NextObject(ObjectNumber(number));
+      auto next = state_.versions().NextObject(ObjectNumber(number));
       if (!next.ok()) return Report("catalog", next.status());
       if (!next->has_value()) return;
       number = (*next)->value();
@@ -226,25 +232,34 @@ class NameCheck {
   }
 
   State& state_;
+  const std::function<bool()>& go_on_;
   std::vector<Damage> damages_;
 };
 
-absl::StatusOr<std::vector<Damage>> FileSystem::CheckNames() {
-  NameCheck check(*state_);
-  return check.Run();
-}
-
-absl::StatusOr<CheckResult> FileSystem::Check(
-    const std::function<void(uint64_t, uint64_t)>& progress) {
-  COW_ASSIGN_OR_RETURN(store::CheckResult frames, store().Check(progress));
+absl::StatusOr<CheckResult> FileSystem::Check(const store::CheckProgress& progress) {
+  COW_ASSIGN_OR_RETURN(std::shared_ptr<store::PinnedGeneration> pinned, store().PinForCheck());
+  COW_ASSIGN_OR_RETURN(store::CheckResult frames, pinned->Check(progress));
   CheckResult result = {.damages = {}, .frames_checked = frames.frames_checked};
+  State then(state_->store, pinned, state_->options);
+  const absl::Status loaded = then.Load();
   {
-    absl::ReaderMutexLock lock(&state_->names);
+    State& names = loaded.ok() ? then : *state_;
+    absl::ReaderMutexLock lock(&names.names);
     for (store::Damage& damage : frames.damages) {
-      result.damages.push_back({PlaceWords(*state_, damage.place), std::move(damage.what)});
+      result.damages.push_back({PlaceWords(names, damage.place), std::move(damage.what)});
     }
   }
-  COW_ASSIGN_OR_RETURN(std::vector<Damage> names, CheckNames());
+  if (!loaded.ok()) {
+    result.damages.push_back({"the volume", std::string(loaded.message())});
+    return result;
+  }
+  bool ended = false;
+  const std::function<bool()> go_on = [&] {
+    ended = ended || (progress && !progress(frames.frames_checked, frames.frames_checked));
+    return !ended;
+  };
+  const std::vector<Damage> names = NameCheck(then, go_on).Run();
+  if (ended) return MakeError(absl::StatusCode::kCancelled, ECANCELED, "the check was ended");
   result.damages.insert(result.damages.end(), names.begin(), names.end());
   return result;
 }

@@ -260,11 +260,10 @@ class FileSystem {
   // the store; costs what has to be counted.
   absl::StatusOr<SpaceInfo> SpaceOf(NodeId id);
 
-  // Verifies every frame and count (as the store's Check, which it calls), every directory, link
-  // count, parent and entry of the catalog. Changes wait. `progress`: frames done and in all.
-  absl::StatusOr<CheckResult> Check(const std::function<void(uint64_t, uint64_t)>& progress = {});
-  // The part of it that is about names.
-  absl::StatusOr<std::vector<Damage>> CheckNames();
+  // Verifies every frame and count (as the store's Check), every directory, link count, parent and
+  // entry of the catalog, as they are when it begins: changes go on. `progress`: frames done and in
+  // all; see there.
+  absl::StatusOr<CheckResult> Check(const store::CheckProgress& progress = {});
 
  private:
   friend class FileHandle;

@@ -66,8 +66,12 @@ absl::Status ReadOnlyNode() {
                    "a snapshot cannot be changed; clone it");
 }
 
-State::State(std::unique_ptr<store::Store> store, const OpenOptions& options)
-    : store(std::move(store)), options(options) {}
+State::State(std::shared_ptr<store::Store> store, const OpenOptions& options)
+    : State(std::move(store), nullptr, options) {}
+
+State::State(std::shared_ptr<store::Store> store, std::shared_ptr<store::PinnedGeneration> pinned,
+             const OpenOptions& options)
+    : store(std::move(store)), options(options), pinned_(std::move(pinned)) {}
 
 absl::Status State::Format(const CreateOptions& create) {
   {
@@ -94,7 +98,7 @@ absl::Status State::Format(const CreateOptions& create) {
 }
 
 absl::Status State::Load() {
-  COW_ASSIGN_OR_RETURN(auto index, store->catalog().Open(kCatalogIndex));
+  COW_ASSIGN_OR_RETURN(auto index, versions().Open(kCatalogIndex));
   catalog_ = std::make_unique<Catalog>(std::move(index), SeedOf(0, 0));
   return GetInode(kRoot).status();
 }
@@ -116,9 +120,9 @@ Index::Seed State::SeedOf(uint64_t tree, uint64_t object) const {
 
 absl::StatusOr<std::shared_ptr<store::Object>> State::TreeObject(uint64_t tree) {
   if ((tree & NodeId::kSnapshot) != 0) {
-    return store->catalog().Open(ObjectNumber(tree & ~NodeId::kSnapshot));
+    return versions().Open(ObjectNumber(tree & ~NodeId::kSnapshot));
   }
-  return store->trees().Open(ObjectNumber(tree));
+  return trees().Open(ObjectNumber(tree));
 }
 
 absl::StatusOr<std::shared_ptr<store::Table>> State::TableOf(uint64_t tree) {

@@ -5,7 +5,7 @@
 // names up), then the store's gate (Begin), then Inode::mu. File content is read and written
 // without `names`. cache_mu_ is a leaf.
 //
-// Invariants, which CheckNames verifies:
+// Invariants, which Check verifies:
 //  - every object of a live tree is an inode that is named by `nlink` entries of its tree (a
 //    directory by one entry, and 2 + directories in it), or the bytes of an inode's attributes;
 //  - a directory's record says where the entry that names it is;
@@ -51,7 +51,10 @@ absl::Status ReadOnlyNode();
 
 class State {
  public:
-  State(std::unique_ptr<store::Store> store, const OpenOptions& options);
+  State(std::shared_ptr<store::Store> store, const OpenOptions& options);
+  // Of what was there when `pinned` was; only for looking at it.
+  State(std::shared_ptr<store::Store> store, std::shared_ptr<store::PinnedGeneration> pinned,
+        const OpenOptions& options);
 
   // Makes the first tree and the index of the catalog.
   absl::Status Format(const CreateOptions& create);
@@ -63,6 +66,9 @@ class State {
 
   // ---- Tables and inodes ----
 
+  // Those of the store, or of the pinned generation.
+  store::Table& trees() { return pinned_ == nullptr ? store->trees() : pinned_->trees(); }
+  store::Table& versions() { return pinned_ == nullptr ? store->catalog() : pinned_->catalog(); }
   // The object that stands for a live tree, or for a snapshot (tree with NodeId::kSnapshot).
   absl::StatusOr<std::shared_ptr<store::Object>> TreeObject(uint64_t tree);
   absl::StatusOr<std::shared_ptr<store::Table>> TableOf(uint64_t tree);
@@ -208,7 +214,7 @@ class State {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names);
   static constexpr uint64_t kFramesToSnapshot = Catalog::kFramesToAdd + 2 * store::kFramesToChange;
 
-  const std::unique_ptr<store::Store> store;
+  const std::shared_ptr<store::Store> store;
   const OpenOptions options;
 
   absl::Mutex names;
@@ -217,6 +223,7 @@ class State {
   // The names from `top`, a root, down to `id`.
   absl::StatusOr<std::string> PathWithin(NodeId id, NodeId top) ABSL_SHARED_LOCKS_REQUIRED(names);
 
+  const std::shared_ptr<store::PinnedGeneration> pinned_;
   std::unique_ptr<Catalog> catalog_;  // constant after Format or Load
 
   absl::Mutex cache_mu_;

@@ -203,7 +203,7 @@ absl::StatusOr<std::vector<TreeInfo>> FileSystem::ListTrees() {
   std::vector<TreeInfo> trees;
   for (uint64_t number = 1;; ++number) {
     COW_ASSIGN_OR_RETURN(std::optional<ObjectNumber> next,
-                         state.store->trees().NextObject(ObjectNumber(number)));
+                         state.trees().NextObject(ObjectNumber(number)));
     if (!next.has_value()) return trees;
     number = next->value();
     TreeInfo info;

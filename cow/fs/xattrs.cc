@@ -68,7 +68,7 @@ absl::StatusOr<std::shared_ptr<store::Object>> State::XattrsInSnapshot(const Ino
   }
   COW_ASSIGN_OR_RETURN(auto snapshot, catalog_->Find(inode.id.snapshot()));
   if (!snapshot.has_value() || snapshot->xattrs == 0) return NotFound("no such snapshot");
-  return store->catalog().Open(ObjectNumber(snapshot->xattrs));
+  return versions().Open(ObjectNumber(snapshot->xattrs));
 }
 
 absl::Status State::StoreXattrs(store::Transaction& transaction, Inode& inode,

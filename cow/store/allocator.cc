@@ -301,9 +301,20 @@ absl::StatusOr<Allocator::Correction> Allocator::Correct(
   return correction;
 }
 
-uint64_t Allocator::counted_frames() const {
+uint64_t Allocator::FreezeCounts() {
   absl::MutexLock lock(&mu_);
+  counts_.Freeze();
   return used_;
+}
+
+void Allocator::ThawCounts() {
+  absl::MutexLock lock(&mu_);
+  counts_.Thaw();
+}
+
+absl::Status Allocator::FrozenCounts(uint64_t leaf, CountLeaf& counts) {
+  absl::MutexLock lock(&mu_);
+  return counts_.ReadFrozen(leaf, counts);
 }
 
 absl::Status Allocator::Trim() {

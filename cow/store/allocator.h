@@ -77,6 +77,12 @@ class Allocator {
   // For a repair: makes each count what `references` says. While nothing is allocated.
   absl::StatusOr<Correction> Correct(const std::function<uint32_t(FrameNumber)>& references);
 
+  // For a check: all counts stay known as they are now, until Thaw. Memory: 4 KiB for each 1024
+  // frames among which a count changes meanwhile. Returns how many are above zero.
+  uint64_t FreezeCounts();
+  void ThawCounts();
+  absl::Status FrozenCounts(uint64_t leaf, CountLeaf& counts);
+
   // Gives space that is free beyond a reserve back to the host.
   absl::Status Trim();
 
@@ -89,7 +95,6 @@ class Allocator {
   uint64_t total_frames() const;
   uint64_t limit_frames() const;  // what the volume can grow to; kMaxFrame where there is no limit
   uint64_t used_frames() const;   // those of the logs included
-  uint64_t counted_frames() const;  // with a count above zero
   uint64_t available_frames() const;
   // Frames that can still be had for logs without asking the host.
   uint64_t ready_frames() const;

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "cow/store/core.h"
@@ -99,8 +100,12 @@ absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
 }
 
 absl::Status Core::WriteSealed() {
-  absl::MutexLock lock(&dirty_mu_);
-  for (const NodePointer& node : sealed_) {
+  std::vector<NodePointer> sealed;
+  {
+    absl::MutexLock lock(&dirty_mu_);
+    sealed = sealed_;
+  }
+  for (const NodePointer& node : sealed) {
     if (absl::Status status = file_->Write(OffsetOf(node->frame), node->bytes()); !status.ok()) {
       return Fail(status);
     }

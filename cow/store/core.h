@@ -88,7 +88,7 @@ class Core {
 
   // seal.cc: fills in checksums of all that changed and advances the generation. Gate held alone.
   absl::Status Seal();
-  // Writes the nodes that were sealed to their frames, ahead of the next commit. Gate held alone.
+  // Writes the nodes that were sealed to their frames, ahead of the next commit. In a CommitPause.
   absl::Status WriteSealed();
 
   // recover.cc
@@ -102,7 +102,8 @@ class Core {
   // where the next commit could not write down all that it frees.
   absl::StatusOr<uint64_t> Fold(uint64_t items);
   // Folds all that is pending, for whoever looks at the counts while the gate is held alone.
-  absl::Status FoldAll();
+  // kResourceExhausted (ENOSPC) where that is more than `most`, or than there is room for.
+  absl::Status FoldAll(uint64_t most = UINT64_MAX);
   // Hands frames that nothing can see any more back to the allocator; returns how many.
   absl::StatusOr<uint64_t> ReleaseFreed();
   // Adds and drops as Fold does, for `entry` once.
@@ -193,6 +194,8 @@ class Core {
   // hold looks like one more reference: without this, a node that is below itself, or in several
   // places with a count of one, would be reaped again and again.
   absl::flat_hash_set<FrameNumber> dead_nodes_ ABSL_GUARDED_BY(fold_mu_);
+  // The generation that a check has pinned.
+  std::optional<Generation> checked_ ABSL_GUARDED_BY(fold_mu_);
   // Length of the free log from which pinned items are moved to its end again.
   uint64_t rotate_free_log_at_ ABSL_GUARDED_BY(fold_mu_) = 0;
 
@@ -221,6 +224,9 @@ class Core {
   int callers_served_ ABSL_GUARDED_BY(commit_mu_) = 1;
   absl::Duration commit_took_ ABSL_GUARDED_BY(commit_mu_);
   absl::CondVar commit_ended_;
+
+  absl::Mutex check_mu_;
+  bool checking_ ABSL_GUARDED_BY(check_mu_) = false;  // or repairing
 
   absl::Mutex background_mu_;
   bool stop_ ABSL_GUARDED_BY(background_mu_) = false;
@@ -251,6 +257,18 @@ class Core {
   absl::StatusOr<format::Superblock> PinForReading();
   // For writing: begins with the last completed commit, and leaves nothing of a later one.
   absl::StatusOr<format::Superblock> Recover();
+};
+
+// One check or one repair at a time: waits for the one that is under way. Taken before all else.
+class CheckTurn {
+ public:
+  explicit CheckTurn(Core& core);
+  CheckTurn(const CheckTurn&) = delete;
+  CheckTurn& operator=(const CheckTurn&) = delete;
+  ~CheckTurn();
+
+ private:
+  Core& core_;
 };
 
 // Waits for the commit that is under way and lets none begin while it lives: then nodes that were

@@ -79,7 +79,7 @@ void CountTable::Evict() {
   size_t goal = max_leaves_ / 2;
   for (auto it = leaves_.begin(); it != leaves_.end() && leaves_.size() > goal;) {
     LeafState& leaf = *it->second;
-    if (!leaf.dirty && !leaf.touched) {
+    if (!leaf.dirty && !leaf.touched && leaf.planned < plans_) {
       leaves_.erase(it++);
     } else {
       leaf.touched = false;
@@ -98,6 +98,9 @@ absl::StatusOr<uint32_t> CountTable::Get(FrameNumber frame) {
 absl::Status CountTable::Set(FrameNumber frame, uint32_t count) {
   const uint64_t index = frame.value() / format::kCountsPerLeaf;
   COW_ASSIGN_OR_RETURN(LeafState * leaf, GetLeaf(index, /*create=*/true));
+  if (frozen_ && !kept_.contains(index)) {
+    kept_.emplace(index, std::make_unique<CountLeaf>(leaf->counts));
+  }
   leaf->counts[frame.value() % format::kCountsPerLeaf] = count;
   if (!leaf->dirty) {
     leaf->dirty = true;
@@ -109,6 +112,27 @@ absl::Status CountTable::Set(FrameNumber frame, uint32_t count) {
 absl::StatusOr<const CountLeaf*> CountTable::Leaf(uint64_t leaf) {
   COW_ASSIGN_OR_RETURN(LeafState * state, GetLeaf(leaf, /*create=*/false));
   return state == nullptr ? nullptr : &state->counts;
+}
+
+void CountTable::Thaw() {
+  frozen_ = false;
+  kept_.clear();
+}
+
+absl::Status CountTable::ReadFrozen(uint64_t leaf, CountLeaf& counts) {
+  if (auto it = kept_.find(leaf); it != kept_.end()) {
+    counts = *it->second;
+    return absl::OkStatus();
+  }
+  if (auto it = leaves_.find(leaf); it != leaves_.end()) {
+    counts = it->second->counts;
+    return absl::OkStatus();
+  }
+  COW_ASSIGN_OR_RETURN(const NodeState* parent, GetNode(1, leaf / format::kFanout));
+  const Entry& entry = parent->entries[leaf % format::kFanout];
+  counts = {};
+  if (entry.empty()) return absl::OkStatus();
+  return ReadVerified(entry, std::as_writable_bytes(std::span(counts)));
 }
 
 void CountTable::Reset(uint64_t leaf) {
@@ -134,6 +158,7 @@ Entry CountTable::PlanFrame(FrameNumber pair, const Entry& old, uint8_t level,
 
 absl::Status CountTable::Plan(Generation generation, uint64_t total_frames,
                               std::vector<PlannedWrite>& writes) {
+  ++plans_;
   if (dirty_leaves_.empty()) return absl::OkStatus();
   // A volume that has outgrown its root gets levels above it; the old root is their first child.
   while (levels_ < format::CountLevels(total_frames)) {
@@ -151,6 +176,7 @@ absl::Status CountTable::Plan(Generation generation, uint64_t total_frames,
     entry = PlanFrame(format::CountLeafPair(index), entry, 0, generation,
                       std::as_bytes(std::span(leaf.counts)), writes);
     leaf.dirty = false;
+    leaf.planned = plans_;
     dirty[1].insert(index / format::kFanout);
   }
   dirty_leaves_.clear();

@@ -48,6 +48,12 @@ class CountTable {
   // and none was ever set. Valid until the next call.
   absl::StatusOr<const CountLeaf*> Leaf(uint64_t leaf);
 
+  // From Freeze to Thaw, each leaf that is set is kept as it was: ReadFrozen answers the counts of
+  // the time of Freeze. It leaves the cache as it is.
+  void Freeze() { frozen_ = true; }
+  void Thaw();
+  absl::Status ReadFrozen(uint64_t leaf, CountLeaf& counts);
+
   // Makes a leaf zeroes, for a repair. What of it, or above it, cannot be read counts as empty.
   void Reset(uint64_t leaf);
 
@@ -63,6 +69,7 @@ class CountTable {
     CountLeaf counts = {};
     bool dirty = false;
     bool touched = true;
+    uint64_t planned = 0;  // by which Plan it was written
   };
   struct NodeState {
     std::array<format::Entry, format::kFanout> entries = {};
@@ -86,6 +93,10 @@ class CountTable {
   absl::flat_hash_map<NodeKey, std::unique_ptr<NodeState>> nodes_;
   std::vector<uint64_t> dirty_leaves_;
   uint64_t checksum_failures_ = 0;
+  // Leaves of the last Plan are on their way to the disk and stay here until the next one.
+  uint64_t plans_ = 1;
+  bool frozen_ = false;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<const CountLeaf>> kept_;  // while frozen
 };
 
 }  // namespace cow::store

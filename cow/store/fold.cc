@@ -184,7 +184,7 @@ absl::StatusOr<uint64_t> Core::Fold(uint64_t items) {
   } while (true);
 }
 
-absl::Status Core::FoldAll() {
+absl::Status Core::FoldAll(uint64_t most) {
   // Where the volume is open for reading no commit comes.
   absl::MutexLock lock(&fold_mu_);
   const uint64_t most_frames =
@@ -192,7 +192,7 @@ absl::Status Core::FoldAll() {
   FoldStep step;
   do {
     COW_ASSIGN_OR_RETURN(step, FoldNext(most_frames));
-  } while (step.done && step.left > 0);
+  } while (step.done && step.left > 0 && --most > 0);
   if (step.left == 0) return absl::OkStatus();
   return MakeError(absl::StatusCode::kResourceExhausted, ENOSPC,
                    file_->name() + ": too little free space to count references now; free some");
@@ -204,6 +204,7 @@ absl::StatusOr<uint64_t> Core::ReleaseFreed() {
   uint64_t released = 0;
   if (free_log_.empty()) return released;
   COW_ASSIGN_OR_RETURN(std::vector<Generation> pins, PinnedByOthers(*file_, generation()));
+  if (checked_.has_value()) pins.insert(std::ranges::lower_bound(pins, *checked_), *checked_);
   const std::optional<Generation> oldest_read = readers_.Oldest();
   // Pinned items are moved to the end, but not again before the log has doubled; where frames are
   // short, as often as there is room for writing the log anew.

@@ -43,6 +43,7 @@
 #include "absl/status/statusor.h"
 #include "cow/base/types.h"
 #include "cow/os/file.h"
+#include "cow/store/check.h"
 #include "cow/store/counters.h"
 
 namespace cow::store {
@@ -215,6 +216,7 @@ class Table {
 
  private:
   friend class Core;
+  friend class PinnedGeneration;
   friend class Store;
   friend class Object;
   explicit Table(std::shared_ptr<TableState> state);
@@ -227,32 +229,6 @@ struct Space {
   uint64_t available_frames = 0;  // that a write can get, the reserve not counted
   uint64_t pending_items = 0;     // of the count log: not yet folded
   uint64_t deferred_frames = 0;   // free, but waiting for a commit or for a pin
-};
-
-// What a frame belongs to.
-struct Place {
-  enum class Part { kVolume, kTrees, kCatalog, kOrphans };
-  Part part = Part::kVolume;
-  std::optional<ObjectNumber> object;  // of the table of trees, the catalog or the orphans
-  std::optional<ObjectNumber> member;  // where that object is a tree: of its table
-  std::optional<PageNumber> page;      // of the object
-};
-
-// Something a check found wrong. Of a frame that several versions share one place is named.
-struct Damage {
-  Place place;
-  std::string what;
-};
-
-struct CheckResult {
-  std::vector<Damage> damages;  // at most 1000
-  uint64_t frames_checked = 0;
-};
-
-struct RepairResult {
-  uint64_t corrected_counts = 0;  // that were not the number of references
-  uint64_t freed_frames = 0;      // of them: in use by nothing
-  uint64_t lost_nodes = 0;        // that cannot be read: then no count was touched
 };
 
 class Store {
@@ -327,19 +303,21 @@ class Store {
 
   // Bytes that would be free if `object` (a version or a head) were removed: frames that nothing
   // else refers to. Settles first. Cost: the frames counted. In a store that was opened for
-  // reading, this and Check need that nobody writes the volume: kUnavailable (EBUSY, EAGAIN)
+  // reading, this and a check need that nobody writes the volume: kUnavailable (EBUSY, EAGAIN)
   // otherwise; and they keep writers out until the Store is destroyed.
   absl::StatusOr<uint64_t> ExclusiveBytes(const Object& object);
 
-  // Reads every frame in use and compares checksums, and every count with a full recount. Writers
-  // wait. `progress` is called now and then with frames done and in all.
-  absl::StatusOr<CheckResult> Check(const std::function<void(uint64_t, uint64_t)>& progress = {});
+  // Pins what there is now for a check. Others wait as for BeginFrozen, and for what has been
+  // written to be counted. One check or repair at a time: waits for the one under way.
+  absl::StatusOr<std::unique_ptr<PinnedGeneration>> PinForCheck();
+  // The check of what there is now.
+  absl::StatusOr<CheckResult> Check(const CheckProgress& progress = {});
 
   // Makes every count the number of references that exist, and frees what has none; a count leaf
   // that cannot be read is made anew. Nothing is guessed: where a node cannot be read, what it
   // refers to is not known, and no count is touched (remove the damaged files first). Copies of
   // the superblock were made good by the open. Kill-safe: it can be begun anew. Memory: 4 bytes for
-  // each frame in use. kUnavailable (EBUSY) while other processes read the volume.
+  // each frame in use. kUnavailable (EBUSY) while other processes read the volume. All else waits.
   absl::StatusOr<RepairResult> Repair(const std::function<void(uint64_t, uint64_t)>& progress = {});
 
   Generation generation() const;

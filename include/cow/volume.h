@@ -164,13 +164,15 @@ class Volume {
   VolumeSpace Space() const;
   // Cheap, at any time.
   VolumeStatistics Statistics() const;
-  // Verifies every frame and every count. Writers wait. `progress` is called now and then, with
-  // bytes done and in all, by this thread. Damage is a result; an error is that the check could not
-  // run.
+  // Verifies every frame, count and name, as they are when it begins; reads, writes, snapshots and
+  // all else go on meanwhile. Space that could be reached then is not used again before it ends.
+  // `progress` is called by this thread after every little that was read, with bytes done and in
+  // all; it may wait, to keep the check slow. Damage is a result; an error is that the check could
+  // not run. One check or repair at a time: others wait for it.
   absl::StatusOr<CheckResult> Check(
       const std::function<void(uint64_t done, uint64_t all)>& progress = {}) const;
   // Mends what can be mended without guessing: counts of references, space that nothing uses. (A
-  // copy of the superblock is made good when the volume is opened.) Writers wait. kUnavailable
+  // copy of the superblock is made good when the volume is opened.) All else waits. kUnavailable
   // (EBUSY) while other processes read the volume. Memory: 4 bytes for each 4 KiB in use.
   absl::StatusOr<RepairResult> Repair(
       const std::function<void(uint64_t done, uint64_t all)>& progress = {});

@@ -29,7 +29,8 @@ Request SomeRequest() {
           .target = "db/copy",
           .cursor = 7,
           .check_id = 1ull << 63,
-          .space = true};
+          .space = true,
+          .rate = uint64_t{100} << 20};
 }
 
 Entry SomeEntry(int i) {
@@ -191,7 +192,7 @@ TEST(ControlMessage, EveryTruncationOfARequestIsAnError) {
   ASSERT_TRUE(EncodeRequest(SomeRequest(), message.bytes).ok());
   size_t length = 0;
   while (!DecodeRequest(std::span(message.bytes).first(length)).ok()) ++length;
-  EXPECT_EQ(length, 8u + 2 + 13 + 2 + 3 + 2 + 7 + 8 + 8 + 1);
+  EXPECT_EQ(length, 8u + 2 + 13 + 2 + 3 + 2 + 7 + 8 + 8 + 1 + 8);
 }
 
 TEST(ControlMessage, RandomBytesNeverCrash) {

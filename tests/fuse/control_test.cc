@@ -330,5 +330,34 @@ TEST_F(ControlTest, ChecksTheVolumeWhileItIsUsed) {
             ENOENT);
 }
 
+TEST_F(ControlTest, ASlowCheckHoldsNobodyUpAndEndsWithTheMount) {
+  ASSERT_TRUE(Put(mount_ / "a", std::string(1 << 20, 'a')));
+  // A frame takes an hour.
+  const auto slow = mount_.Call({.command = Command::kStartCheck, .rate = 1});
+  ASSERT_TRUE(slow.ok()) << slow.status();
+  const auto finished = [&](uint64_t id) {
+    const auto reply = mount_.Call({.command = Command::kPollCheck, .check_id = id});
+    EXPECT_TRUE(reply.ok()) << reply.status();
+    return !reply.ok() || reply->check.finished;
+  };
+  ASSERT_TRUE(Put(mount_ / "a", std::string(1 << 20, 'b')));
+  EXPECT_EQ(mount_.TakeSnapshot("a", "mon"), absl::OkStatus());
+  ASSERT_TRUE(Put(mount_ / "a", "c"));
+  EXPECT_EQ(mount_.Destroy("a", "mon"), absl::OkStatus());
+  EXPECT_EQ(unlink((mount_ / "a").c_str()), 0);
+  EXPECT_FALSE(finished(slow->check.id));
+  // Who joins it sets its rate: here, none.
+  EXPECT_EQ(mount_.Check(), "");
+  EXPECT_TRUE(finished(slow->check.id));
+
+  const auto again = mount_.Call({.command = Command::kStartCheck, .rate = 1});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_NE(again->check.id, slow->check.id);
+  EXPECT_FALSE(finished(again->check.id));
+  close(root_);
+  root_ = -1;
+  EXPECT_EQ(mount_.Unmount(), 0);
+}
+
 }  // namespace
 }  // namespace cow::test

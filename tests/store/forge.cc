@@ -1,5 +1,6 @@
 #include "tests/store/forge.h"
 
+#include <cstring>
 #include <vector>
 
 #include "cow/base/checksum.h"
@@ -68,6 +69,44 @@ void WriteSuperblock(Image& image, int slot, const format::Superblock& superbloc
     const FrameNumber frame = format::SuperblockFrame(slot, copy);
     image.Write(OffsetOf(frame), format::EncodeSuperblock(superblock, frame));
   }
+}
+
+FrameNumber CountLeafOf(const Image& image, format::Entry* entry) {
+  int slot = 0;
+  const format::Superblock superblock = NewestSuperblock(image, &slot);
+  FrameBytes root;
+  image.Read(OffsetOf(superblock.counts.frame()), root);
+  std::memcpy(entry, root.data(), sizeof(*entry));
+  return entry->frame();
+}
+
+void SetCounts(Image& image, const std::vector<std::pair<uint64_t, uint32_t>>& counts) {
+  format::Entry entry;
+  const FrameNumber leaf = CountLeafOf(image, &entry);
+  FrameBytes bytes;
+  image.Read(OffsetOf(leaf), bytes);
+  for (const auto& [frame, count] : counts) {
+    std::memcpy(bytes.data() + frame * sizeof(uint32_t), &count, sizeof(count));
+  }
+  // Headers have no counts: that of frame 0 is never looked at.
+  ForgeChecksum(bytes, leaf, entry.birth(), 0, entry.checksum());
+  image.Write(OffsetOf(leaf), bytes);
+}
+
+uint32_t CountOf(const Image& image, uint64_t frame) {
+  format::Entry entry;
+  uint32_t count = 0;
+  image.Read(OffsetOf(CountLeafOf(image, &entry)) + frame * sizeof(count),
+             std::as_writable_bytes(std::span(&count, 1)));
+  return count;
+}
+
+std::vector<uint64_t> FramesWith(const Image& image, uint32_t count) {
+  std::vector<uint64_t> frames;
+  for (uint64_t frame = format::kZoneHeader; frame < image.size() / kPageSize; ++frame) {
+    if (frame < format::kCountsPerLeaf && CountOf(image, frame) == count) frames.push_back(frame);
+  }
+  return frames;
 }
 
 }  // namespace cow::test

@@ -1,8 +1,6 @@
 // Repairing what can be repaired without guessing.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "cow/base/status.h"
 #include "cow/format/geometry.h"
 #include "tests/store/forge.h"
@@ -37,52 +35,12 @@ absl::StatusOr<std::unique_ptr<Store>> Open(const std::shared_ptr<Disk>& disk,
   return Store::Open(std::make_unique<MemoryFile>(disk), options);
 }
 
-// The only count leaf of a small volume, in the frame of its pair that is current.
-FrameNumber CountLeafOf(const Image& image, Entry* entry) {
-  int slot = 0;
-  const format::Superblock superblock = NewestSuperblock(image, &slot);
-  FrameBytes root;
-  image.Read(OffsetOf(superblock.counts.frame()), root);
-  std::memcpy(entry, root.data(), sizeof(*entry));
-  return entry->frame();
-}
-
-// Gives frames other counts, so that no checksum shows it.
-void SetCounts(Image& image, const std::vector<std::pair<uint64_t, uint32_t>>& counts) {
-  Entry entry;
-  const FrameNumber leaf = CountLeafOf(image, &entry);
-  FrameBytes bytes;
-  image.Read(OffsetOf(leaf), bytes);
-  for (const auto& [frame, count] : counts) {
-    std::memcpy(bytes.data() + frame * sizeof(uint32_t), &count, sizeof(count));
-  }
-  // Headers have no counts: that of frame 0 is never looked at.
-  ForgeChecksum(bytes, leaf, entry.birth(), 0, entry.checksum());
-  image.Write(OffsetOf(leaf), bytes);
-}
-
 // One bit of it.
 void Flip(Image& image, FrameNumber frame) {
   std::byte byte;
   image.Read(OffsetOf(frame) + 40, {&byte, 1});
   byte ^= std::byte{4};
   image.Write(OffsetOf(frame) + 40, {&byte, 1});
-}
-
-uint32_t CountOf(const Image& image, uint64_t frame) {
-  Entry entry;
-  uint32_t count = 0;
-  image.Read(OffsetOf(CountLeafOf(image, &entry)) + frame * sizeof(count),
-             std::as_writable_bytes(std::span(&count, 1)));
-  return count;
-}
-
-std::vector<uint64_t> FramesWith(const Image& image, uint32_t count) {
-  std::vector<uint64_t> frames;
-  for (uint64_t frame = format::kZoneHeader; frame < image.size() / kPageSize; ++frame) {
-    if (frame < format::kCountsPerLeaf && CountOf(image, frame) == count) frames.push_back(frame);
-  }
-  return frames;
 }
 
 World WorldOf(const Image& image) {
@@ -219,6 +177,35 @@ TEST(RepairTest, IsRefusedWhileOthersRead) {
   EXPECT_EQ(ErrnoOf(volume->Repair().status()), EBUSY);
   reader->reset();
   EXPECT_TRUE(volume->Repair().ok());
+}
+
+TEST(RepairTest, NodesThatWereBeingReapedCanBeUsedAgain) {
+  // Small, so that frames are soon used again; a commit folds a few items.
+  Volume volume({.max_bytes = 4 << 20}, {.commit_seconds = 0, .fold_per_commit = 30});
+  // Files that are more nodes than data are made and removed.
+  const auto make_and_remove = [&] {
+    std::vector<ObjectPointer> files;
+    for (int i = 0; i < 70; ++i) {
+      files.push_back(volume.CreateFile());
+      ASSERT_NE(files.back(), nullptr);
+      volume.Write(files.back(), 100000 * kPageSize, RandomBytes(100, i));
+    }
+    volume.Commit();
+    for (const ObjectPointer& file : files) volume.Remove(file);
+  };
+  make_and_remove();
+  int slot = 0;
+  const auto reaped = [&] { return NewestSuperblock(volume.disk()->Copy(), &slot).reaped.size(); };
+  for (int i = 0; i < 50 && reaped() < 20; ++i) volume.Commit();
+  ASSERT_GE(reaped(), 20u);
+  ASSERT_TRUE(volume->Repair().ok());
+  EXPECT_EQ(reaped(), 0u);
+  for (int round = 0; round < 6; ++round) {
+    make_and_remove();
+    volume.Settle();
+    ASSERT_EQ(volume->health(), absl::OkStatus());
+  }
+  volume.ExpectClean();
 }
 
 TEST(RepairTest, OfASoundVolumeChangesNothing) {

@@ -22,10 +22,12 @@ void ExpectOk(const absl::Status& status) { EXPECT_TRUE(status.ok()) << status; 
 }  // namespace
 
 Volume::Volume(const store::CreateOptions& create, const store::OpenOptions& options)
-    : options_(options) {
+    : disk_(std::make_shared<Disk>()), options_(options) {
   store_ = Value(Store::Create(
       std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk_), probe_), create, options));
 }
+
+Volume::Volume(std::shared_ptr<Disk> disk) : disk_(std::move(disk)), options_(kQuiet) { Reopen(); }
 
 void Volume::Reopen() {
   store_.reset();

@@ -31,6 +31,8 @@ class Volume {
  public:
   explicit Volume(const store::CreateOptions& create = {},
                   const store::OpenOptions& options = kQuiet);
+  // The one that is on `disk`.
+  explicit Volume(std::shared_ptr<Disk> disk);
 
   store::Store* operator->() { return store_.get(); }
   store::Store& operator*() { return *store_; }
@@ -62,7 +64,7 @@ class Volume {
   void ExpectClean();
 
  private:
-  const std::shared_ptr<Disk> disk_ = std::make_shared<Disk>();
+  const std::shared_ptr<Disk> disk_;
   const std::shared_ptr<Probe> probe_ = std::make_shared<Probe>();
   const store::OpenOptions options_;
   std::unique_ptr<store::Store> store_;

@@ -214,6 +214,13 @@ TEST_F(Cowctl, CheckOfASoundVolumeSucceeds) {
   EXPECT_EQ(ran.err, "");
 }
 
+TEST_F(Cowctl, CheckReadsAtTheRateThatItIsGiven) {
+  On({"check", "--rate", "100M", "v.cow"});
+  EXPECT_EQ(volume_.check_rate, uint64_t{100} << 20);
+  On({"check", "v.cow"});
+  EXPECT_EQ(volume_.check_rate, 0u);
+}
+
 TEST_F(Cowctl, CheckPrintsEachDamageAndFails) {
   volume_.check = {.damages = {{"tree 1, object 7, page 12", "its checksum does not match"},
                                {"count of frame 9", "is 2, should be 3"}},

@@ -29,6 +29,7 @@ struct FakeVolume {
   control::Info info;
   control::Statistics statistics;
   std::function<void()> looked;  // after each answer about the volume as a whole
+  uint64_t check_rate = 0;       // that was asked for
 };
 
 // Answers as a cowfs would, two entries at a time.
@@ -73,7 +74,8 @@ class FakeTarget : public Target {
   }
 
   absl::StatusOr<CheckOutcome> Check(
-      const std::function<void(uint64_t, uint64_t)>& progress) override {
+      uint64_t rate, const std::function<void(uint64_t, uint64_t)>& progress) override {
+    volume_.check_rate = rate;
     if (!volume_.failure.ok()) return volume_.failure;
     progress(volume_.check.frames / 2, volume_.check.frames);
     return volume_.check;

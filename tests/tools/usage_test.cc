@@ -96,10 +96,16 @@ TEST_F(Usage, EmptyNameOfASnapshotIsAMistake) {
             "usage: cowctl snapshot PATH@NAME\n");
 }
 
+TEST_F(Usage, RatesThatAreNoneAreMistakes) {
+  EXPECT_THAT(Mistake({"check", "--rate", "fast", "v.cow"}),
+              HasSubstr("--rate \"fast\": not a size, as in --rate 100M\n"));
+  EXPECT_THAT(Mistake({"check", "v.cow", "--rate"}), HasSubstr("--rate takes one value"));
+}
+
 TEST_F(Usage, CheckOfAPathInAVolumeIsAMistake) {
   EXPECT_EQ(Mistake({"check", "v.cow:/a"}),
             "cowctl check: v.cow:/a: a check is of a whole volume: leave the path away\n"
-            "usage: cowctl check [--repair] VOLUME|MOUNT\n");
+            "usage: cowctl check [--rate BYTES] [--repair] VOLUME|MOUNT\n");
   EXPECT_EQ(RunOn(volume_, {"check", "v.cow:/"}).status, kDone);
 }
 

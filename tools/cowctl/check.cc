@@ -10,6 +10,7 @@
 #include "tools/cowctl/entry.h"
 #include "tools/cowctl/errors.h"
 #include "tools/cowctl/progress.h"
+#include "tools/cowctl/size.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -63,11 +64,11 @@ void PrintOutcome(const std::string& argument, const CheckOutcome& outcome,
   out << '\n';
 }
 
-absl::StatusOr<CheckOutcome> CheckWhole(const std::string& argument,
+absl::StatusOr<CheckOutcome> CheckWhole(const std::string& argument, uint64_t rate,
                                         const Environment& environment) {
   COW_ASSIGN_OR_RETURN(std::unique_ptr<Target> target, LocateWhole(environment.doors, argument));
   Progress progress(environment.err, environment.err_is_terminal);
-  return target->Check([&progress](uint64_t done, uint64_t total) {
+  return target->Check(rate, [&progress](uint64_t done, uint64_t total) {
     progress.Update(done * kPageSize, total * kPageSize);
   });
 }
@@ -89,7 +90,11 @@ absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environ
   if (arguments.repair && std::filesystem::is_directory(volume)) {
     return UsageError(argument + ": --repair is for a volume that is not mounted");
   }
-  absl::StatusOr<CheckOutcome> outcome = CheckWhole(argument, environment);
+  const std::optional<uint64_t> rate = ParseSize(arguments.rate.value_or("0"));
+  if (!rate) {
+    return UsageError("--rate \"" + *arguments.rate + "\": not a size, as in --rate 100M");
+  }
+  absl::StatusOr<CheckOutcome> outcome = CheckWhole(argument, *rate, environment);
   if (!outcome.ok()) return Named(outcome.status(), argument);
   std::optional<Mended> mended;
   if (arguments.repair) {
@@ -98,7 +103,7 @@ absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environ
       const absl::StatusOr<RepairResult> result = Repair(std::string(volume), environment);
       if (!result.ok()) return Named(result.status(), argument);
       mended->result = *result;
-      outcome = CheckWhole(argument, environment);
+      outcome = CheckWhole(argument, *rate, environment);
       if (!outcome.ok()) return Named(outcome.status(), argument);
     }
   }

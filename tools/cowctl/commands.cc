@@ -83,6 +83,7 @@ constexpr CommandSpec kCommands[] = {
      &Check,
      false,
      false,
+     true,
      true},
     {"salvage",
      {{{"VOLUME", "A volume that is damaged; it is only read"},

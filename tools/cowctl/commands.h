@@ -17,6 +17,7 @@ namespace cow::ctl {
 struct Arguments {
   std::array<std::string, 2> operands;
   std::optional<std::string> size;  // --size
+  std::optional<std::string> rate;  // --rate
   bool space = false;               // --space
   bool repair = false;              // --repair
   std::optional<double> watch;      // --watch: seconds
@@ -42,6 +43,7 @@ struct CommandSpec {
   bool has_space = false;
   bool has_repair = false;
   bool has_watch = false;
+  bool has_rate = false;
 };
 
 // What is wrong with a --watch that is no number, or none of seconds.

@@ -36,8 +36,8 @@ class MountTarget : public Target {
   }
 
   absl::StatusOr<CheckOutcome> Check(
-      const std::function<void(uint64_t, uint64_t)>& progress) override {
-    COW_ASSIGN_OR_RETURN(Reply reply, Execute({.command = Command::kStartCheck}));
+      uint64_t rate, const std::function<void(uint64_t, uint64_t)>& progress) override {
+    COW_ASSIGN_OR_RETURN(Reply reply, Execute({.command = Command::kStartCheck, .rate = rate}));
     Request poll{.command = Command::kPollCheck, .check_id = reply.check.id};
     CheckOutcome outcome;
     for (;;) {

@@ -70,6 +70,12 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
     command->add_flag("--space", arguments.space,
                       "Count the bytes that each snapshot refers to, and that only it holds");
   }
+  if (spec.has_rate) {
+    command
+        ->add_option("--rate", arguments.rate,
+                     "Read at most so much a second: 100M; without it, as fast as it goes")
+        ->type_name("BYTES");
+  }
   if (spec.has_repair) {
     command->add_flag("--repair", arguments.repair,
                       "Mend counts, and free what nothing uses, in a volume that is not mounted");
@@ -91,6 +97,7 @@ std::string Usage(const CommandSpec& spec) {
   std::string text = std::string("cowctl ") + spec.name;
   if (spec.has_size) text += " [--size BYTES]";
   if (spec.has_space) text += " [--space]";
+  if (spec.has_rate) text += " [--rate BYTES]";
   if (spec.has_repair) text += " [--repair]";
   if (spec.has_watch) text += " [--watch [SECONDS]]";
   for (const Operand& operand : spec.operands) {
@@ -145,7 +152,8 @@ Parsed Understand(const CLI::App& app, const CLI::ParseError* error) {
   if (parsed.command == nullptr) {
     parsed.mistake = "a command is missing";
   } else if (dynamic_cast<const CLI::ArgumentMismatch*>(error) != nullptr) {
-    parsed.mistake = "--size takes one value, as in --size 512M";
+    parsed.mistake = parsed.command->has_rate ? "--rate takes one value, as in --rate 100M"
+                                              : "--size takes one value, as in --size 512M";
   } else if (dynamic_cast<const CLI::ConversionError*>(error) != nullptr) {
     parsed.mistake = kWatchText;
   } else if (error != nullptr) {

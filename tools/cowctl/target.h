@@ -29,9 +29,10 @@ class Target {
   // another process writes the volume, the entries come without it.
   virtual absl::StatusOr<control::Reply> Execute(const control::Request& request) = 0;
 
-  // Checks the whole volume. `progress` is called now and then with frames done and in all.
+  // Checks the whole volume, and reads at most `rate` bytes of it a second; 0: no limit. `progress`
+  // is called now and then with frames done and in all.
   virtual absl::StatusOr<CheckOutcome> Check(
-      const std::function<void(uint64_t, uint64_t)>& progress) = 0;
+      uint64_t rate, const std::function<void(uint64_t, uint64_t)>& progress) = 0;
 
   // What a path of the volume is called outside: what can be given to cowctl again. Below
   // `directory` it is relative to that, where one was set.

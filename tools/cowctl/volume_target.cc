@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "cow/base/rate_limit.h"
 #include "cow/base/status.h"
 #include "cow/base/types.h"
 #include "cow/volume.h"
@@ -107,9 +108,13 @@ class VolumeTarget : public Target {
   }
 
   absl::StatusOr<CheckOutcome> Check(
-      const std::function<void(uint64_t, uint64_t)>& progress) override {
+      uint64_t rate, const std::function<void(uint64_t, uint64_t)>& progress) override {
+    RateLimit limit(rate);
+    uint64_t told = 0;
     COW_ASSIGN_OR_RETURN(CheckResult result, volume_.Check([&](uint64_t done, uint64_t all) {
       progress(done / kPageSize, all / kPageSize);
+      std::this_thread::sleep_until(
+          limit.Spend(done - std::exchange(told, done), RateLimit::Clock::now()));
     }));
     CheckOutcome outcome{.damages = {}, .frames = result.checked_bytes / kPageSize};
     for (Damage& damage : result.damages) {

@@ -1,0 +1,235 @@
+#include "cow/store/checker.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "cow/base/checksum.h"
+#include "cow/store/object_state.h"
+#include "cow/store/table_state.h"
+
+namespace cow::store {
+
+using format::Entry;
+
+namespace {
+
+constexpr size_t kMostDamages = 1000;
+// Read at once: little enough to be verified while it is in the processor's cache, and for whoever
+// keeps to a rate.
+constexpr size_t kPagesAtOnce = 32;
+
+}  // namespace
+
+Reachable WhatIsReachable(Core& core) {
+  Reachable found;
+  for (auto [table, root] :
+       {std::pair{core.trees_.get(), &found.trees}, std::pair{core.catalog_.get(), &found.catalog},
+        std::pair{core.orphans_.get(), &found.orphans}}) {
+    absl::MutexLock lock(&table->mu);
+    *root = {table->root, table->next_object};
+  }
+  found.total_frames = core.allocator_.total_frames();
+  found.used_frames = core.allocator_.used_frames();
+  absl::MutexLock lock(&core.fold_mu_);
+  found.freed.reserve(core.free_log_.size());
+  for (const FrameLog::Item& item : core.free_log_.items()) {
+    found.freed.push_back(item.entry.frame());
+  }
+  return found;
+}
+
+Checker::Checker(Core& core, Reachable reachable)
+    : core_(core), reachable_(std::move(reachable)), buffer_(kPagesAtOnce * kPageSize) {}
+
+// The copies of the newest slot. The other one matters only while a commit is under way, and the
+// next commit writes it anew.
+void Checker::CheckSuperblocks() {
+  const int slot = core_.durable_slot_;
+  for (int copy : {0, 1}) {
+    const absl::StatusOr<format::Superblock> read = core_.ReadCopy(slot, copy);
+    ++result_.frames_checked;
+    std::string what(read.status().message());
+    // A copy of an older commit is what a process leaves that is killed between the two; opening
+    // for writing makes it good, so where that was done it is a write that was lost.
+    if (read.ok() && read->generation.value() != core_.durable_.load() && !core_.read_only_) {
+      what = "of an older commit";
+    }
+    if (what.empty()) continue;
+    Report(absl::StrFormat("superblock %d, copy %d (frame %d): %s; the other copy is used", slot,
+                           copy, format::SuperblockFrame(slot, copy).value(), what));
+  }
+}
+
+void Checker::ReportUncounted(const absl::Status& status) {
+  Report(absl::StrFormat("references cannot be counted: %s", status.message()));
+  counted_ = false;
+}
+
+bool Checker::WalkAll(const CheckProgress& progress) {
+  progress_ = progress ? &progress : nullptr;
+  for (auto [part, table] : {std::pair{Place::Part::kTrees, &reachable_.trees},
+                             std::pair{Place::Part::kCatalog, &reachable_.catalog},
+                             std::pair{Place::Part::kOrphans, &reachable_.orphans}}) {
+    place_ = {};
+    place_.part = part;
+    Walk(table->root, 0);
+  }
+  place_ = {};
+  for (const FrameNumber frame : reachable_.freed) recount_.Add(frame);
+  return !ended_;
+}
+
+void Checker::Report(std::string what, std::optional<PageNumber> page) {
+  if (result_.damages.size() >= kMostDamages) return;
+  Place place = place_;
+  place.page = page;
+  result_.damages.push_back({place, std::move(what)});
+}
+
+void Checker::Read(uint64_t frames) {
+  result_.frames_checked += frames;
+  if (progress_ == nullptr || ended_) return;
+  ended_ = !(*progress_)(result_.frames_checked,
+                         std::max(reachable_.used_frames, result_.frames_checked));
+}
+
+absl::StatusOr<NodePointer> Checker::ReadNode(const Entry& entry) {
+  // From the disk, whatever there is in memory.
+  std::array<std::byte, kPageSize> bytes;
+  COW_RETURN_IF_ERROR(core_.file_->Read(OffsetOf(entry.frame()), bytes));
+  if (FrameChecksum(entry.frame(), entry.birth(), bytes) != entry.checksum()) {
+    return absl::DataLossError(
+        absl::StrFormat("frame %d: checksum does not match", entry.frame().value()));
+  }
+  return core_.nodes_.Get(entry);
+}
+
+void Checker::Walk(const Entry& entry, uint64_t first) {
+  if (ended_ || !IsNew(entry, first)) return;
+  if (!entry.has_children()) return CheckPages({&entry, 1}, first);
+  const absl::StatusOr<NodePointer> node = ReadNode(entry);
+  Read(1);
+  if (!node.ok()) {
+    ++lost_nodes_;
+    Report(absl::StrFormat("%s; %s below it cannot be reached", node.status().message(),
+                           entry.table() ? "the objects" : "the pages"));
+    return;
+  }
+  if (entry.level() > 0) {
+    WalkChildren(entry, **node, first);
+  } else {
+    WalkRecords(entry, **node, first);
+  }
+}
+
+bool Checker::IsNew(const Entry& entry, uint64_t first) {
+  if (entry.empty()) return false;
+  if (format::InZoneHeader(entry.frame()) || entry.frame().value() >= reachable_.total_frames) {
+    Report(absl::StrFormat("refers to frame %d, which holds no content", entry.frame().value()),
+           entry.has_children() ? std::nullopt : std::optional(PageNumber(first)));
+    return false;
+  }
+  return recount_.Add(entry.frame()) == 1;
+}
+
+void Checker::WalkChildren(const Entry& entry, const Node& node, uint64_t first) {
+  if (entry.level() == 1 && !entry.table()) return WalkPages(node, first);
+  const uint64_t span = Radix::Covers(entry.level() - 1);
+  for (uint64_t i = 0; i < format::kFanout; ++i) Walk(node.content.entries[i], first + i * span);
+}
+
+// Those in consecutive frames are read at once.
+void Checker::WalkPages(const Node& node, uint64_t first) {
+  const std::span<const Entry> pages(node.content.entries);
+  std::array<bool, format::kFanout> fresh;
+  for (uint64_t i = 0; i < pages.size(); ++i) fresh[i] = IsNew(pages[i], first + i);
+  for (uint64_t i = 0; i < pages.size() && !ended_;) {
+    size_t length = fresh[i] ? 1 : 0;
+    while (length > 0 && length < kPagesAtOnce && i + length < pages.size() && fresh[i + length] &&
+           pages[i + length].frame() == pages[i].frame() + length) {
+      ++length;
+    }
+    if (length > 0) CheckPages(pages.subspan(i, length), first + i);
+    i += std::max<size_t>(length, 1);
+  }
+}
+
+void Checker::WalkRecords(const Entry& entry, const Node& node, uint64_t leaf) {
+  std::optional<ObjectNumber>& object = place_.object.has_value() ? place_.member : place_.object;
+  for (uint64_t slot = 0; slot < format::kRecordsPerLeaf; ++slot) {
+    const format::Record& record = node.content.records[slot];
+    if (!record.used() || record.root.empty()) continue;
+    object = ObjectNumber(leaf * format::kRecordsPerLeaf + slot);
+    // Trees stand in the table of trees and in the catalog, never within one another.
+    if (record.root.table() && place_.member.has_value()) {
+      Report(absl::StrFormat("frame %d: a tree within a tree", entry.frame().value()));
+    } else {
+      Walk(record.root, 0);
+    }
+  }
+  object = std::nullopt;
+}
+
+// Reads the frames themselves, whatever is known of them.
+void Checker::CheckPages(std::span<const Entry> run, uint64_t first) {
+  const std::span<std::byte> bytes(buffer_.data(), run.size() * kPageSize);
+  const bool all = core_.file_->Read(OffsetOf(run[0].frame()), bytes).ok();
+  for (size_t i = 0; i < run.size(); ++i) {
+    const std::span<std::byte> page = bytes.subspan(i * kPageSize, kPageSize);
+    // One by one, to name the frame that cannot be read.
+    const absl::Status read =
+        all ? absl::OkStatus() : core_.file_->Read(OffsetOf(run[i].frame()), page);
+    if (read.ok()) {
+      CheckPage(run[i], page, first + i);
+    } else {
+      Report(std::string(read.message()), PageNumber(first + i));
+    }
+  }
+  Read(run.size());
+}
+
+void Checker::CheckPage(const Entry& entry, std::span<const std::byte> bytes, uint64_t page) {
+  if (!core_.data_checksums_ ||
+      FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum()) {
+    return;
+  }
+  Report(absl::StrFormat("frame %d: checksum does not match", entry.frame().value()),
+         PageNumber(page));
+}
+
+bool Checker::CompareCounts(uint64_t counted_frames, const CheckProgress& progress) {
+  progress_ = progress ? &progress : nullptr;
+  if (!counted_) return true;
+  const uint64_t total = reachable_.total_frames;
+  uint64_t used = 0;
+  bool readable = true;
+  CountLeaf counts;
+  for (uint64_t begin = 0; begin < total && !ended_; begin += format::kCountsPerLeaf) {
+    Read(0);
+    const absl::Status read = core_.allocator_.FrozenCounts(begin / format::kCountsPerLeaf, counts);
+    if (!read.ok()) {
+      Report(std::string(read.message()));
+      readable = false;
+      continue;
+    }
+    for (FrameNumber frame(begin); frame.value() < std::min(total, begin + counts.size());
+         ++frame) {
+      if (format::InZoneHeader(frame)) continue;
+      const uint32_t count = counts[frame.value() - begin];
+      used += count > 0 ? 1 : 0;
+      const uint32_t found = recount_.Get(frame);
+      if (count != found) {
+        Report(absl::StrFormat("frame %d: the count is %d, and %d references exist", frame.value(),
+                               count, found));
+      }
+    }
+  }
+  if (readable && !ended_ && used != counted_frames) {
+    Report(absl::StrFormat("%d frames are said to be in use, and %d are", counted_frames, used));
+  }
+  return !ended_;
+}
+
+}  // namespace cow::store
