@@ -14,8 +14,6 @@ using format::kCountsPerLeaf;
 
 namespace {
 
-constexpr uint64_t kNodeRun = 64;       // frames set aside for nodes and logs at a time
-constexpr uint64_t kLongExtent = 256;   // 1 MiB: long enough for what is written in order
 constexpr uint64_t kWarmFrames = 4096;  // 16 MiB are never given back
 constexpr uint64_t kCommitFrames = 32;  // of the reserve, for the logs of a commit alone
 
@@ -125,66 +123,6 @@ absl::StatusOr<FrameRun> Allocator::Allocate(uint64_t frames, FrameUse use, uint
   return run;
 }
 
-// Writes that follow each other go to frames that follow each other, whatever is freed meanwhile: a
-// commit's frames are then few writes of the disk, and a file written in order is in few extents. So
-// long extents are used up one after the other, and short ones when no others are left.
-FrameRun Allocator::TakeData(uint64_t frames) {
-  if (ready_.empty()) return {};
-  auto extent = ready_.upper_bound(data_cursor_);
-  if (extent != ready_.begin()) --extent;
-  uint64_t at = std::max(extent->first, data_cursor_);
-  if (extent->first > data_cursor_ || extent->second < data_cursor_ + frames) {
-    auto longer = by_length_.lower_bound({std::max(frames, kLongExtent), 0});
-    if (longer == by_length_.end()) --longer;
-    extent = ready_.find(longer->second);
-    at = extent->first;
-  }
-  const auto [begin, end] = *extent;
-  const uint64_t taken = std::min(frames, end - at);
-  RemoveReady(extent);
-  AddReady(begin, at);
-  AddReady(at + taken, end);
-  data_cursor_ = at + taken;
-  return {FrameNumber(at), taken};
-}
-
-// From the end of the longest extent, so that data goes on where it is.
-FrameRun Allocator::TakeNodeRun() {
-  if (ready_.empty()) return {};
-  const auto extent = ready_.find(by_length_.rbegin()->second);
-  const auto [begin, end] = *extent;
-  const uint64_t taken = std::min(kNodeRun, end - begin);
-  RemoveReady(extent);
-  AddReady(begin, end - taken);
-  return {FrameNumber(end - taken), taken};
-}
-
-void Allocator::AddReady(uint64_t begin, uint64_t end) {
-  if (begin >= end) return;
-  ready_.emplace(begin, end);
-  by_length_.emplace(end - begin, begin);
-}
-
-void Allocator::RemoveReady(absl::btree_map<uint64_t, uint64_t>::iterator extent) {
-  by_length_.erase({extent->second - extent->first, extent->first});
-  ready_.erase(extent);
-}
-
-void Allocator::InsertReady(uint64_t begin, uint64_t end) {
-  if (begin >= end) return;
-  ready_total_ += end - begin;
-  if (auto next = ready_.find(end); next != ready_.end()) {
-    end = next->second;
-    RemoveReady(next);
-  }
-  auto previous = ready_.lower_bound(begin);
-  if (previous != ready_.begin() && (--previous)->second == begin) {
-    begin = previous->first;
-    RemoveReady(previous);
-  }
-  AddReady(begin, end);
-}
-
 void Allocator::HandOut(const FrameRun& run) {
   uint64_t begin = run.frame.value();
   uint64_t end = begin + run.count;
@@ -198,14 +136,6 @@ void Allocator::HandOut(const FrameRun& run) {
     return;
   }
   uncounted_.emplace(begin, end);
-}
-
-bool Allocator::IsReady(uint64_t frame) const {
-  if (frame >= node_run_.frame.value() && frame < node_run_.frame.value() + node_run_.count) {
-    return true;
-  }
-  auto it = ready_.upper_bound(frame);
-  return it != ready_.begin() && std::prev(it)->second > frame;
 }
 
 absl::StatusOr<uint32_t> Allocator::Count(FrameNumber frame) {

@@ -156,7 +156,12 @@ absl::Status Core::Load() {
   catalog_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.catalog);
   orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
   // For what is said about space; counts are read only once nobody writes them (LoadForCheck).
-  if (read_only_) allocator_.Load(s.counts, s.total_frames, s.used_frames, s.max_frames, {});
+  if (read_only_) {
+    // How much is used, for who asks; the counts themselves are not pinned.
+    format::Superblock totals = s;
+    totals.uncounted.clear();
+    COW_RETURN_IF_ERROR(allocator_.Load(totals, {}));
+  }
   if (read_only_) return absl::OkStatus();
   COW_RETURN_IF_ERROR(LoadLogs(s));
   COW_RETURN_IF_ERROR(NameHolder());
