@@ -199,7 +199,7 @@ absl::Status Core::FinishCommit(const absl::StatusOr<CommitPlan>& plan) {
     return Fail(Annotate(written, "commit"));
   }
   durable_ = plan->superblock.generation.value();
-  CommitEnds(durable_.load(), plan->writes.size() + plan->nodes.size());
+  CommitEnds(plan->writes.size() + plan->nodes.size());
   for (const NodePointer& node : plan->nodes) nodes_.Written(node);
   for (FrameNumber frame : plan->consumed) allocator_.ReleaseLogFrame(frame);
   return absl::OkStatus();

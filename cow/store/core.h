@@ -136,7 +136,7 @@ class Core {
   absl::Status CommitUnderGate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   // Called by who commits. One that has nothing to write begins, and does not end.
   void CommitBegins();
-  void CommitEnds(uint64_t generation, uint64_t frames);
+  void CommitEnds(uint64_t frames);
   absl::Status Settle();
   absl::Status FreeOrphans();
   uint64_t ClosedOrphans();

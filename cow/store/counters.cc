@@ -11,7 +11,7 @@ void Core::CommitBegins() {
   COW_TRACE(commit__begin);
 }
 
-void Core::CommitEnds(uint64_t generation, uint64_t frames) {
+void Core::CommitEnds(uint64_t frames) {
   const uint64_t microseconds = std::chrono::duration_cast<std::chrono::microseconds>(
                                     std::chrono::steady_clock::now() - commit_began_)
                                     .count();
@@ -19,7 +19,7 @@ void Core::CommitEnds(uint64_t generation, uint64_t frames) {
   counters_.committed_frames.Add(frames);
   counters_.commit_microseconds.Add(microseconds);
   counters_.last_commit_microseconds = microseconds;
-  COW_TRACE(commit__end, generation, frames, microseconds);
+  COW_TRACE(commit__end, durable_.load(), frames, microseconds);
 }
 
 Counters Store::counters() const {
