@@ -155,14 +155,12 @@ absl::Status Core::Load() {
   trees_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.trees);
   catalog_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.catalog);
   orphans_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.orphans);
-  // For what is said about space; counts are read only once nobody writes them (LoadForCheck).
   if (read_only_) {
-    // How much is used, for who asks; the counts themselves are not pinned.
+    // For what is said about space; counts are read only once nobody writes them (LoadForCheck).
     format::Superblock totals = s;
     totals.uncounted.clear();
-    COW_RETURN_IF_ERROR(allocator_.Load(totals, {}));
+    return allocator_.Load(totals, {});
   }
-  if (read_only_) return absl::OkStatus();
   COW_RETURN_IF_ERROR(LoadLogs(s));
   COW_RETURN_IF_ERROR(NameHolder());
   // Objects that were removed while open are closed now. Those that cannot be read stay.
