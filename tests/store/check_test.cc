@@ -31,7 +31,7 @@ class Usage {
   explicit Usage(Volume& volume, uint64_t seed)
       : volume_(volume), random_(seed), tree_(volume.CreateTree()), table_(volume.OpenTree(tree_)) {
     for (int i = 0; i < 3; ++i) {
-      files_.push_back(volume_.CreateFile(RandomBytes(300 * kPageSize, seed), table_.get()));
+      files_.push_back(volume_.CreateFile(RandomBytes(kPages * kPageSize, seed), table_.get()));
     }
   }
 
@@ -39,10 +39,9 @@ class Usage {
     ObjectPointer& file = files_[random_.Below(files_.size())];
     switch (random_.Below(8)) {
       case 0:
-        versions_.push_back(volume_.Snapshot(random_.Below(2) == 0 ? file : tree_));
-        break;
       case 1:
-        if (versions_.size() < 3) break;
+        versions_.push_back(volume_.Snapshot(random_.Below(2) == 0 ? file : tree_));
+        if (versions_.size() < 4) break;
         volume_.Remove(versions_.front());
         versions_.erase(versions_.begin());
         break;
@@ -54,12 +53,14 @@ class Usage {
         file = volume_.CreateFile(RandomBytes(40 * kPageSize, random_.Next()), table_.get());
         break;
       default:
-        volume_.Write(file, random_.Below(290) * kPageSize,
+        volume_.Write(file, random_.Below(kPages - 10) * kPageSize,
                       RandomBytes((1 + random_.Below(9)) * kPageSize, random_.Next()));
     }
   }
 
  private:
+  static constexpr uint64_t kPages = 270;
+
   Volume& volume_;
   Random random_;
   ObjectPointer tree_;
@@ -82,12 +83,15 @@ TEST(CheckTest, BesideConcurrentUseFindsNothingWrong) {
       }
     });
   }
-  for (int i = 0; i < 12; ++i) {
+  while (steps < 30) std::this_thread::yield();
+  for (int i = 0; i < 8; ++i) {
+    uint64_t told = 0;
     uint64_t seen = steps;
-    // Reads no more before something has happened.
-    EXPECT_EQ(TextOf(volume->Check([&](uint64_t, uint64_t) {
-                while (steps == seen) std::this_thread::yield();
-                seen = steps;
+    EXPECT_EQ(TextOf(volume->Check([&](uint64_t done, uint64_t) {
+                // Reads no more before something has happened.
+                for (; done >= told + 100; told = done, seen = steps) {
+                  while (steps == seen) std::this_thread::yield();
+                }
                 return true;
               })),
               "");
