@@ -75,6 +75,7 @@ constexpr CommandSpec kCommands[] = {
      false,
      false,
      false,
+     false,
      true},
     {"check",
      {{{"VOLUME|MOUNT", "A volume that is not mounted, or a directory where one is"}}},

@@ -42,8 +42,8 @@ struct CommandSpec {
   bool has_size = false;
   bool has_space = false;
   bool has_repair = false;
-  bool has_watch = false;
   bool has_rate = false;
+  bool has_watch = false;
 };
 
 // What is wrong with a --watch that is no number, or none of seconds.
