@@ -106,7 +106,7 @@ TEST(CheckTest, BesideConcurrentUseFindsNothingWrong) {
 
 TEST(CheckTest, FindsWhatIsWrongWhateverIsDoneMeanwhile) {
   Volume made;
-  made.CreateFile(RandomBytes(500 * kPageSize, 1));
+  made.CreateFile(RandomBytes(450 * kPageSize, 1));
   made.Close();
   Image image = made.disk()->Copy();
   // A frame that was freed long ago, as far as counts tell; a page that rotted; one counted twice.
@@ -124,7 +124,7 @@ TEST(CheckTest, FindsWhatIsWrongWhateverIsDoneMeanwhile) {
   uint64_t calls = 0;
   const std::string found = TextOf(volume->Check([&](uint64_t, uint64_t) {
     ++calls;
-    volume.Write(file, calls * 8 % 490 * kPageSize, RandomBytes(8 * kPageSize, calls));
+    volume.Write(file, calls * 8 % 440 * kPageSize, RandomBytes(8 * kPageSize, calls));
     volume.Commit();
     return true;
   }));
