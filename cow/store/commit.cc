@@ -177,13 +177,14 @@ absl::Status Core::CommitOnce() {
 }
 
 bool Core::FoldIsDue() {
-  if (++commits_since_fold_ < options_.commits_per_fold && !fold_is_due_.exchange(false) &&
-      !frames_are_short_.load() && !allocator_.tight()) {
+  bool due = fold_is_due_.exchange(false) || frames_are_short_.load() || allocator_.tight() ||
+             ++commits_since_fold_ >= options_.commits_per_fold;
+  if (!due) {
     absl::MutexLock lock(&log_mu_);
-    if (count_log_.size() < kMostPending && count_log_.frames() < kMostLogFrames) return false;
+    due = count_log_.size() >= kMostPending || count_log_.frames() >= kMostLogFrames;
   }
-  commits_since_fold_ = 0;
-  return true;
+  if (due) commits_since_fold_ = 0;
+  return due;
 }
 
 absl::Status Core::Close() {

@@ -254,9 +254,12 @@ class Core {
   // The slot to begin with: the newest, unless its commit was never completed. Of a volume that is
   // being written, ask again where the slots have changed since they were read.
   int Completed(const Slots& slots) const;
-  absl::StatusOr<format::Superblock> PinForReading();
-  // For writing: begins with the last completed commit, and leaves nothing of a later one.
-  absl::StatusOr<format::Superblock> Recover();
+  // These set durable_slot_: for reading, with a pin; for writing.
+  absl::StatusOr<Slots> PinForReading();
+  absl::StatusOr<Slots> FindForWriting();
+  // For writing, once nothing speaks against it: makes the slot that was found good, leaves nothing
+  // of a later commit, and flushes.
+  absl::Status Recover(const Slots& slots);
 };
 
 // One check or one repair at a time: waits for the one that is under way. Taken before all else.

@@ -126,7 +126,8 @@ absl::Status Core::Format(const CreateOptions& create) {
 absl::Status Core::Load() {
   read_only_ = options_.read_only;
   if (!read_only_) COW_RETURN_IF_ERROR(LockForWriting());
-  COW_ASSIGN_OR_RETURN(const format::Superblock s, read_only_ ? PinForReading() : Recover());
+  COW_ASSIGN_OR_RETURN(const Slots slots, read_only_ ? PinForReading() : FindForWriting());
+  const format::Superblock& s = *slots.slot[durable_slot_];
   if (uint64_t unknown = s.read_only_compatible & ~format::kKnownReadOnlyCompatible;
       unknown != 0 && !read_only_) {
     return MakeError(
@@ -149,7 +150,8 @@ absl::Status Core::Load() {
   incompatible_ = s.incompatible;
   data_checksums_ = (s.incompatible & format::kIncompatibleNoDataChecksums) == 0;
   max_frames_ = s.max_frames;
-  if (read_only_) generation_ = s.generation.value() + 1;
+  // No generation is used twice, even where its commit was never completed.
+  generation_ = slots.slot[slots.newest]->generation.value() + 1;
   durable_ = s.generation.value();
   unclosed_ = s.flushed.value() > 0 || !s.uncounted.empty();
   trees_ = std::make_shared<TableState>(*this, nullptr, read_only_, s.trees);
@@ -161,6 +163,7 @@ absl::Status Core::Load() {
     totals.uncounted.clear();
     return allocator_.Load(totals, {});
   }
+  COW_RETURN_IF_ERROR(Recover(slots));
   COW_RETURN_IF_ERROR(LoadLogs(s));
   COW_RETURN_IF_ERROR(NameHolder());
   // Objects that were removed while open are closed now. Those that cannot be read stay.

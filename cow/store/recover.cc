@@ -165,7 +165,7 @@ int Core::Completed(const Slots& slots) const {
   return Completion(*file_, newest).Holds() ? slots.newest : 1 - slots.newest;
 }
 
-absl::StatusOr<format::Superblock> Core::PinForReading() {
+absl::StatusOr<Slots> Core::PinForReading() {
   // A commit between the read and the pin may have freed what the superblock refers to; so the pin
   // holds only if the superblocks are still the same. Counts and logs are not pinned: where they are
   // looked at beside a writer, they may have been overwritten, and then the superblocks differ too.
@@ -182,7 +182,7 @@ absl::StatusOr<format::Superblock> Core::PinForReading() {
       completed = Completed(slots);
       if (completed == chosen) {
         durable_slot_ = chosen;
-        return *slots.slot[chosen];
+        return slots;
       }
       COW_ASSIGN_OR_RETURN(again, ReadSlots());
       same = again == slots;
@@ -195,9 +195,13 @@ absl::StatusOr<format::Superblock> Core::PinForReading() {
                    file_->name() + ": commits come too fast to pin one; try again");
 }
 
-absl::StatusOr<format::Superblock> Core::Recover() {
-  COW_ASSIGN_OR_RETURN(const Slots slots, ReadSlots());
+absl::StatusOr<Slots> Core::FindForWriting() {
+  COW_ASSIGN_OR_RETURN(Slots slots, ReadSlots());
   durable_slot_ = Completed(slots);
+  return slots;
+}
+
+absl::Status Core::Recover(const Slots& slots) {
   const format::Superblock& superblock = *slots.slot[durable_slot_];
   // Only a copy that is not what it should be is written: the other one stays whatever happens. A
   // place that cannot be written is no reason not to open: the next commit says so.
@@ -220,10 +224,7 @@ absl::StatusOr<format::Superblock> Core::Recover() {
   }
   // The superblock may come from the page cache, written by a process that was killed before its
   // flush. What it does not refer to is reused from here on, so it has to be durable itself.
-  COW_RETURN_IF_ERROR(file_->Flush());
-  // No generation is used twice, even where its commit is lost.
-  generation_ = slots.slot[slots.newest]->generation.value() + 1;
-  return superblock;
+  return file_->Flush();
 }
 
 }  // namespace cow::store

@@ -160,7 +160,12 @@ TEST(CommitTest, UnknownReadOnlyCompatibleFeaturesAllowReading) {
   volume.CreateFile(RandomBytes(100, 1));
   volume.Close();
   ChangeSuperblocks(volume, [](format::Superblock& s) { s.read_only_compatible |= 8; });
-  EXPECT_FALSE(volume.OpenAnother(kQuiet).ok());
+  // Nothing is written to it, not even where a copy of the superblock has rotted.
+  Image image = volume.disk()->Copy();
+  image.Punch(OffsetOf(format::SuperblockFrame(0, 1)), kPageSize);
+  const auto rotten = std::make_shared<Disk>(image);
+  EXPECT_EQ(ErrnoOf(Store::Open(std::make_unique<MemoryFile>(rotten), kQuiet).status()), EROFS);
+  EXPECT_TRUE(rotten->Copy() == image) << "it was written to";
   auto reader = volume.OpenAnother(kReadOnly);
   ASSERT_TRUE(reader.ok()) << reader.status();
   EXPECT_EQ(ContentOf(**(*reader)->catalog().Open(ObjectNumber(1))), RandomBytes(100, 1));
