@@ -22,14 +22,8 @@ class CheckCommand : public ::testing::Test {
  protected:
   CheckCommand() : volume_(directory_ / "v.cow") {}
 
-  static Ran Run(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    std::ostringstream err;
-    const int status = ctl::Run(arguments, {.out = out, .err = err});
-    return {.status = status, .out = out.str(), .err = err.str()};
-  }
   static std::string Do(const std::vector<std::string>& arguments) {
-    const Ran ran = Run(arguments);
+    const Ran ran = RunCowctl(arguments);
     EXPECT_EQ(ran.status, kDone) << ran.out << ran.err;
     return ran.out;
   }
@@ -65,7 +59,7 @@ TEST_F(CheckCommand, CheckNamesWhatIsDamagedAndRepairMendsCounts) {
   EXPECT_THAT(Do({"check", "--repair", volume_}), HasSubstr("no damage"));
   // The counts of the first frames: one of each pair of frames is current.
   for (const off_t frame : {8, 9}) Damage(volume_, frame * 4096 + 40);
-  const Ran found = Run({"check", volume_});
+  const Ran found = RunCowctl({"check", volume_});
   EXPECT_EQ(found.status, kFailed);
   EXPECT_THAT(found.out, HasSubstr("count"));
   const std::string mended = Do({"check", "--repair", volume_});
@@ -88,16 +82,16 @@ TEST_F(CheckCommand, CheckNamesTheFileAndThePageOfRot) {
   close(file);
   ASSERT_EQ(byte, 'b');
   Damage(volume_, at + 3 * 4096 + 7);
-  const Ran found = Run({"check", volume_});
+  const Ran found = RunCowctl({"check", volume_});
   EXPECT_EQ(found.status, kFailed);
   EXPECT_THAT(found.out, HasSubstr("/data.bin, page 3 (at byte 12288): frame "));
-  const Ran repaired = Run({"check", "--repair", volume_});
+  const Ran repaired = RunCowctl({"check", "--repair", volume_});
   EXPECT_EQ(repaired.status, kFailed);
   EXPECT_THAT(repaired.out, HasSubstr("1 damage left"));
 }
 
 TEST_F(CheckCommand, RepairIsNotForAMount) {
-  const Ran ran = Run({"check", "--repair", "/"});
+  const Ran ran = RunCowctl({"check", "--repair", "/"});
   EXPECT_EQ(ran.status, kUsage);
   EXPECT_THAT(ran.err, HasSubstr("not mounted"));
 }

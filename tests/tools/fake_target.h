@@ -105,6 +105,14 @@ struct Ran {
   std::string err;
 };
 
+// Runs cowctl with its own doors: on real volumes and mounts.
+inline Ran RunCowctl(const std::vector<std::string>& arguments) {
+  std::ostringstream out;
+  std::ostringstream err;
+  const int status = Run(arguments, {.out = out, .err = err});
+  return {.status = status, .out = out.str(), .err = err.str()};
+}
+
 inline Ran RunOn(FakeVolume& volume, const std::vector<std::string>& arguments,
                  bool terminal = false) {
   std::ostringstream out;

@@ -79,15 +79,8 @@ class MountCommands : public ::testing::Test {
     daemon_ = -1;
   }
 
-  static Ran Run(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    std::ostringstream err;
-    const int status = ctl::Run(arguments, {.out = out, .err = err});
-    return {.status = status, .out = out.str(), .err = err.str()};
-  }
-
   static std::string Do(const std::vector<std::string>& arguments) {
-    const Ran ran = Run(arguments);
+    const Ran ran = RunCowctl(arguments);
     EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
     return ran.out;
   }
@@ -122,7 +115,7 @@ TEST_F(MountCommands, LifeOfASnapshotReadInPlace) {
   EXPECT_EQ(Do({"snapshot", At("f@mon")}), "took snapshot " + At("f@mon") + "\n");
   Write("f", "two");
   EXPECT_EQ(Read("f@mon"), "one");
-  EXPECT_EQ(Run({"snapshot", At("f@mon")}).status, kFailed);
+  EXPECT_EQ(RunCowctl({"snapshot", At("f@mon")}).status, kFailed);
   Do({"clone", At("f@mon"), At("g")});
   EXPECT_EQ(Read("g"), "one");
   Do({"rename", At("f@mon"), "tue"});
@@ -183,7 +176,7 @@ TEST_F(MountCommands, DirectoryBecomesATreeOfItsOwn) {
   Do({"clone", At("t@mon"), At("u")});
   EXPECT_EQ(Read("u/x"), "one");
   std::filesystem::create_directory(At("plain"));
-  EXPECT_EQ(Run({"snapshot", At("plain@mon")}).status, kFailed);
+  EXPECT_EQ(RunCowctl({"snapshot", At("plain@mon")}).status, kFailed);
 }
 
 TEST_F(MountCommands, LinkAtTheEndOfAPathIsFollowed) {
@@ -223,7 +216,7 @@ TEST_F(MountCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) {
                                                     {"stat", At("@")},
                                                     {"stat", mount_ + "@"},
                                                     {"clone", At("f@"), At("g")}}) {
-    EXPECT_EQ(Run(arguments).status, kUsage) << ::testing::PrintToString(arguments);
+    EXPECT_EQ(RunCowctl(arguments).status, kUsage) << ::testing::PrintToString(arguments);
   }
   EXPECT_FALSE(std::filesystem::exists(At("g")));
   Write("f@", "two");
@@ -275,7 +268,7 @@ TEST_F(MountCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
       {{"snapshot", At("x@mon")}, At("x@mon: no such file")},
   };
   for (const auto& [arguments, message] : errors) {
-    const Ran ran = Run(arguments);
+    const Ran ran = RunCowctl(arguments);
     EXPECT_EQ(ran.status, kFailed);
     EXPECT_EQ(ran.err, "cowctl " + arguments[0] + ": " + message + "\n");
   }
@@ -291,7 +284,7 @@ TEST_F(MountCommands, MountWhoseCowfsHasDiedIsToBeMountedAgain) {
                                                     {"stat", At("f@mon")},
                                                     {"snapshot", At("f@tue")},
                                                     {"check", mount_}}) {
-    EXPECT_THAT(Run(arguments).err,
+    EXPECT_THAT(RunCowctl(arguments).err,
                 ::testing::EndsWith("; the cowfs of this mount has died: umount it and mount it "
                                     "again\n"));
   }

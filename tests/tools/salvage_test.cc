@@ -35,13 +35,6 @@ class SalvageCommand : public ::testing::Test {
     EXPECT_TRUE(volume->Sync().ok());
   }
 
-  static Ran Run(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    std::ostringstream err;
-    const int status = ctl::Run(arguments, {.out = out, .err = err});
-    return {.status = status, .out = out.str(), .err = err.str()};
-  }
-
   static std::string Read(const std::string& path) {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
@@ -62,17 +55,17 @@ class SalvageCommand : public ::testing::Test {
 };
 
 TEST_F(SalvageCommand, CopiesASoundVolumeAndSaysThatNothingIsLost) {
-  const Ran ran = Run({"salvage", volume_, out_});
+  const Ran ran = RunCowctl({"salvage", volume_, out_});
   EXPECT_EQ(ran.status, kDone) << ran.err;
   EXPECT_EQ(ran.out, "salvaged 1 file, 1 snapshot, 24K; lost nothing\n");
   EXPECT_EQ(Read(out_ + "/live/f"), Read(out_ + "/snapshots/f@mon"));
   EXPECT_EQ(Read(out_ + "/live/f").size(), 3 * 4096u);
-  EXPECT_EQ(Run({"salvage", "-H", volume_, out_ + "2"}).out, "");
+  EXPECT_EQ(RunCowctl({"salvage", "-H", volume_, out_ + "2"}).out, "");
 }
 
 TEST_F(SalvageCommand, NamesWhatIsLostAndCopiesTheRest) {
   Rot();
-  const Ran ran = Run({"salvage", volume_, out_});
+  const Ran ran = RunCowctl({"salvage", volume_, out_});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_EQ(ran.err, "");
   EXPECT_THAT(ran.out, StartsWith("/f: bytes 4096 to 8192 lost: frame "));
@@ -87,7 +80,7 @@ TEST_F(SalvageCommand, NamesWhatIsLostAndCopiesTheRest) {
 TEST_F(SalvageCommand, LossesAsJsonAndForScripts) {
   Rot();
   const nlohmann::json result =
-      nlohmann::json::parse(Run({"salvage", "--json", volume_, out_}).out);
+      nlohmann::json::parse(RunCowctl({"salvage", "--json", volume_, out_}).out);
   EXPECT_EQ(result["volume"], volume_);
   EXPECT_EQ(result["directory"], out_);
   EXPECT_EQ(result["files"], 1);
@@ -99,24 +92,24 @@ TEST_F(SalvageCommand, LossesAsJsonAndForScripts) {
   EXPECT_EQ(result["losses"][1]["begin"], 4096);
   EXPECT_EQ(result["losses"][1]["end"], 8192);
   EXPECT_THAT(std::string(result["losses"][1]["cause"]), HasSubstr("checksum"));
-  EXPECT_THAT(Run({"salvage", "-H", volume_, out_ + "2"}).out,
+  EXPECT_THAT(RunCowctl({"salvage", "-H", volume_, out_ + "2"}).out,
               StartsWith("/f\tbytes 4096 to 8192\tframe "));
 }
 
 TEST_F(SalvageCommand, ErrorsNameTheVolumeOrTheDirectory) {
   std::filesystem::create_directory(out_);
   std::ofstream(out_ + "/mine") << "kept";
-  Ran ran = Run({"salvage", volume_, out_});
+  Ran ran = RunCowctl({"salvage", volume_, out_});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, StartsWith("cowctl salvage: " + out_ + ": Directory not empty"));
-  ran = Run({"salvage", volume_ + ".none", out_ + "2"});
+  ran = RunCowctl({"salvage", volume_ + ".none", out_ + "2"});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr(volume_ + ".none: open: No such file"));
-  ran = Run({"salvage", out_ + "/mine", out_ + "2"});
+  ran = RunCowctl({"salvage", out_ + "/mine", out_ + "2"});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr("not a cow volume"));
   EXPECT_FALSE(std::filesystem::exists(out_ + "2"));
-  EXPECT_EQ(Run({"salvage", volume_}).status, kUsage);
+  EXPECT_EQ(RunCowctl({"salvage", volume_}).status, kUsage);
 }
 
 TEST_F(SalvageCommand, VolumeWithoutASuperblockIsAnErrorThatSaysSo) {
@@ -126,7 +119,7 @@ TEST_F(SalvageCommand, VolumeWithoutASuperblockIsAnErrorThatSaysSo) {
     disk.put('!');
   }
   disk.close();
-  const Ran ran = Run({"salvage", volume_, out_});
+  const Ran ran = RunCowctl({"salvage", volume_, out_});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr("superblock"));
 }

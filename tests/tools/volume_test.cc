@@ -29,16 +29,9 @@ class VolumeCommands : public ::testing::Test {
  protected:
   VolumeCommands() : volume_(directory_ / "v.cow") {}
 
-  static Ran Run(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    std::ostringstream err;
-    const int status = ctl::Run(arguments, {.out = out, .err = err});
-    return {.status = status, .out = out.str(), .err = err.str()};
-  }
-
   // Runs it and expects it to succeed; the result is its output.
   static std::string Do(const std::vector<std::string>& arguments) {
-    const Ran ran = Run(arguments);
+    const Ran ran = RunCowctl(arguments);
     EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
     EXPECT_EQ(ran.err, "");
     return ran.out;
@@ -79,7 +72,7 @@ class VolumeCommands : public ::testing::Test {
 
 TEST_F(VolumeCommands, CreateMakesAVolumeOnceAndSaysWhere) {
   EXPECT_EQ(Do({"create", volume_, "--size", "64M"}), "created volume " + volume_ + " of 64M\n");
-  const Ran again = Run({"create", volume_});
+  const Ran again = RunCowctl({"create", volume_});
   EXPECT_EQ(again.status, kFailed);
   EXPECT_THAT(again.err, HasSubstr("exists"));
   EXPECT_EQ(Do({"list", At("")}), "no snapshots\n");
@@ -92,11 +85,11 @@ TEST_F(VolumeCommands, LifeOfASnapshotOfAFile) {
   Fill("/f", 0, 1, 'b');
   EXPECT_EQ(FirstLetter("/f@mon"), 'a');
 
-  EXPECT_EQ(Run({"snapshot", At("f@mon")}).status, kFailed);
+  EXPECT_EQ(RunCowctl({"snapshot", At("f@mon")}).status, kFailed);
   Do({"clone", At("f@mon"), At("g")});
   EXPECT_EQ(FirstLetter("/g"), 'a');
   Do({"rename", At("f@mon"), "tue"});
-  EXPECT_EQ(Run({"stat", At("f@mon")}).status, kFailed);
+  EXPECT_EQ(RunCowctl({"stat", At("f@mon")}).status, kFailed);
 
   const std::string kept = Do({"rollback", "-H", At("f@tue")});
   EXPECT_THAT(kept, ::testing::StartsWith(At("f@rollback-")));
@@ -104,7 +97,7 @@ TEST_F(VolumeCommands, LifeOfASnapshotOfAFile) {
   EXPECT_EQ(FirstLetter(kept.substr(volume_.size() + 1, kept.size() - volume_.size() - 2)), 'b');
 
   EXPECT_EQ(Do({"destroy", At("f@tue")}), "destroyed " + At("f@tue") + "\n");
-  EXPECT_EQ(Run({"destroy", At("f@tue")}).status, kFailed);
+  EXPECT_EQ(RunCowctl({"destroy", At("f@tue")}).status, kFailed);
   EXPECT_EQ(Do({"list", "-H", At("f")}).substr(0, kept.size() - 1),
             kept.substr(0, kept.size() - 1));
   EXPECT_EQ(Do({"check", volume_}).substr(0, volume_.size()), volume_);
@@ -191,7 +184,7 @@ TEST_F(VolumeCommands, VolumeInUseIsRefusedWithItsHolderAndAWayOut) {
   Fill("/f", 0, 1, 'a');
   auto holder = Volume::Open(volume_);
   ASSERT_TRUE(holder.ok()) << holder.status();
-  const Ran ran = Run({"snapshot", At("f@mon")});
+  const Ran ran = RunCowctl({"snapshot", At("f@mon")});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr(volume_));
   EXPECT_THAT(ran.err, HasSubstr(std::to_string(getpid())));
@@ -213,7 +206,7 @@ TEST_F(VolumeCommands, BesideAWriterAllIsKnownButTheSpace) {
   EXPECT_EQ(entry["name"], At("f@mon"));
   EXPECT_EQ(entry["exclusive"], nullptr);
 
-  const Ran check = Run({"check", volume_});
+  const Ran check = RunCowctl({"check", volume_});
   EXPECT_EQ(check.status, kFailed);
   EXPECT_THAT(check.err, HasSubstr("in use by process " + std::to_string(getpid())));
   EXPECT_THAT(check.err, HasSubstr("use its mount"));
@@ -236,7 +229,7 @@ TEST_F(VolumeCommands, VolumeThatCannotBeWrittenIsLookedAtAndCounted) {
   // Root may write what nobody may.
   const uid_t user = geteuid();
   ASSERT_TRUE(user != 0 || seteuid(65534) == 0);
-  const Ran snapshot = Run({"snapshot", At("f@tue")});
+  const Ran snapshot = RunCowctl({"snapshot", At("f@tue")});
   const nlohmann::json stat = Json({"stat", At("f@mon")});
   const nlohmann::json list = Json({"list", "--space", At("")});
   const std::string check = Do({"check", volume_});
@@ -262,7 +255,7 @@ TEST_F(VolumeCommands, SnapshotWaitsForAnotherCowctl) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     const Volume ended = std::move(other);
   });
-  const Ran ran = Run({"snapshot", At("@mon")});
+  const Ran ran = RunCowctl({"snapshot", At("@mon")});
   release.join();
   EXPECT_EQ(ran.status, kDone) << ran.err;
 }
@@ -275,7 +268,7 @@ TEST_F(VolumeCommands, EmptyNameOfASnapshotIsAMistakeUnlessSomethingIsCalledSo) 
                                                     {"stat", At("d/f@")},
                                                     {"list", At("f@")},
                                                     {"clone", At("f@"), At("g")}}) {
-    const Ran ran = Run(arguments);
+    const Ran ran = RunCowctl(arguments);
     EXPECT_EQ(ran.status, kUsage) << ::testing::PrintToString(arguments);
     EXPECT_THAT(ran.err, HasSubstr(arguments[1] + ": no name of a snapshot after the last @"));
   }
@@ -298,7 +291,7 @@ TEST_F(VolumeCommands, ListOfASnapshotShowsIt) {
     EXPECT_FALSE(list[0].contains("exclusive"));
   }
   EXPECT_TRUE(Json({"list", "--space", At("f@mon")})["snapshots"][0]["exclusive"].is_number());
-  EXPECT_EQ(Run({"list", At("f@wed")}).status, kFailed);
+  EXPECT_EQ(RunCowctl({"list", At("f@wed")}).status, kFailed);
 }
 
 TEST_F(VolumeCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
@@ -322,7 +315,7 @@ TEST_F(VolumeCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
       {{"clone", At("f@mon"), At("d/g")}, At("f@mon to ") + At("d/g: no such file")},
   };
   for (const auto& [arguments, message] : errors) {
-    const Ran ran = Run(arguments);
+    const Ran ran = RunCowctl(arguments);
     EXPECT_EQ(ran.status, kFailed);
     EXPECT_EQ(ran.err, "cowctl " + arguments[0] + ": " + message + "\n");
   }
@@ -330,17 +323,17 @@ TEST_F(VolumeCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
 
 TEST_F(VolumeCommands, WhatIsNoVolumeIsRefused) {
   const std::string path = directory_ / "text";
-  ASSERT_EQ(Run({"list", path + ":/"}).status, kFailed);
+  ASSERT_EQ(RunCowctl({"list", path + ":/"}).status, kFailed);
   const int descriptor = open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
   ASSERT_EQ(write(descriptor, "hello", 5), 5);
   close(descriptor);
-  const Ran ran = Run({"check", path});
+  const Ran ran = RunCowctl({"check", path});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr(path));
 }
 
 TEST_F(VolumeCommands, PathOutsideOfAnyCowIsRefusedWithAWayOut) {
-  const Ran ran = Run({"snapshot", directory_ / "x@mon"});
+  const Ran ran = RunCowctl({"snapshot", directory_ / "x@mon"});
   EXPECT_EQ(ran.status, kFailed);
   EXPECT_THAT(ran.err, HasSubstr("mount the volume with cowfs, or write VOLUME:/path"));
 }
