@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "cow/format/geometry.h"
@@ -108,6 +110,65 @@ TEST(CrashTest, SurvivesCrashesWhileFramesAreSoonUsedAgain) {
       ASSERT_TRUE(wrong.empty()) << wrong << "seed " << seed << ", point " << point;
     }
   }
+}
+
+// Of a commit with one flush everything arrives but one frame, each in turn: data, nodes, counts and
+// both logs. The commit is undone as a whole, unless nothing needs the frame.
+void LoseEachFrameInTurn(uint64_t commits_per_fold) {
+  SCOPED_TRACE(commits_per_fold);
+  const auto disk = std::make_shared<Disk>();
+  const auto recording = std::make_shared<Recording>();
+  const store::OpenOptions options = {.commit_seconds = 0, .commits_per_fold = commits_per_fold};
+  auto store = store::Store::Create(std::make_unique<RecordingFile>(disk, recording), {}, options);
+  ASSERT_TRUE(store.ok()) << store.status();
+  ObjectPointer before;
+  for (uint64_t commit = 0; commit < 6; ++commit) {
+    const Image base = disk->Copy();
+    const size_t begin = recording->events.size();
+    ObjectPointer file;
+    {
+      auto transaction =
+          (*store)->Begin(store::FramesToWrite(3 * kPageSize) + 2 * store::kFramesToChange);
+      ASSERT_TRUE(transaction.ok()) << transaction.status();
+      file = *(*store)->catalog().Create(*transaction);
+      ASSERT_TRUE(file->Write(*transaction, 0, RandomBytes(3 * kPageSize, commit)).ok());
+      if (before != nullptr) {
+        ASSERT_TRUE((*store)->catalog().Remove(*transaction, before).ok());
+      }
+    }
+    const ObjectNumber number = file->number();
+    before = std::exchange(file, nullptr);
+    ASSERT_TRUE((*store)->Commit().ok());
+    std::set<uint64_t> frames;
+    for (size_t i = begin; i < recording->events.size(); ++i) {
+      const Event& event = recording->events[i];
+      if (event.kind != Event::Kind::kWrite) continue;
+      for (uint64_t at = 0; at < event.length; at += kPageSize) {
+        frames.insert((event.offset + at) / kPageSize);
+      }
+    }
+    for (int slot : {0, 1}) {
+      for (int copy : {0, 1}) frames.erase(format::SuperblockFrame(slot, copy).value());
+    }
+    uint64_t undone = 0;
+    for (const uint64_t frame : frames) {
+      Image image = disk->Copy();
+      Bytes old(kPageSize);
+      base.Read(frame * kPageSize, old);
+      image.Write(frame * kPageSize, old);
+      const auto open =
+          store::Store::Open(std::make_unique<MemoryFile>(std::make_shared<Disk>(image)), options);
+      ASSERT_TRUE(open.ok()) << "commit " << commit << ", frame " << frame << ": " << open.status();
+      EXPECT_EQ(Damages(**open), "") << "commit " << commit << ", frame " << frame;
+      undone += !(*open)->catalog().Open(number).ok();
+    }
+    EXPECT_GE(undone, 5u) << "of " << frames.size();
+  }
+}
+
+TEST(CrashTest, EachFrameThatACommitLacksUndoesIt) {
+  LoseEachFrameInTurn(/*commits_per_fold=*/1);
+  LoseEachFrameInTurn(/*commits_per_fold=*/256);
 }
 
 // A superblock is torn, with one sector of garbage, and the next one in its place is torn too and
