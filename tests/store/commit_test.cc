@@ -78,6 +78,7 @@ TEST(CommitTest, ASmallCommitWritesNoCounts) {
     EXPECT_LE(volume.probe().calls.bytes_written - before, 8 * kPageSize);
   }
   volume.ExpectClean();
+  file.reset();
   volume.Reopen();
   volume.ExpectClean();
 }
