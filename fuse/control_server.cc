@@ -74,6 +74,8 @@ Reply ControlServer::Execute(const Request& request, const Caller& caller) {
       return reply;
     case Command::kList:
       return List(request, caller);
+    case Command::kDefragment:
+      return Defragment(request, caller);
     case Command::kStartCheck:
     case Command::kPollCheck:
       return Check(request, caller);
@@ -341,6 +343,26 @@ Reply ControlServer::List(const Request& request, const Caller& caller) {
       break;
     }
   }
+  return reply;
+}
+
+Reply ControlServer::Defragment(const Request& request, const Caller& caller) {
+  Reply reply;
+  reply.status = [&]() -> absl::Status {
+    COW_ASSIGN_OR_RETURN(const fs::Node node, Walk(fs_, caller, request.path));
+    COW_RETURN_IF_ERROR(CheckOwner(caller, node.attributes));
+    COW_ASSIGN_OR_RETURN(fs::FileHandle file, fs_.OpenFile(node.id));
+    constexpr uint64_t kStep = fs::FileHandle::kDefragmentStep;
+    const uint64_t at = request.cursor / kStep * kStep;
+    COW_ASSIGN_OR_RETURN(const auto step, file.Defragment(at, request.unshare));
+    reply.defragmented = {.extents_before = step.extents_before,
+                          .extents_after = step.extents_after,
+                          .moved_bytes = step.moved_pages * kPageSize,
+                          .shared_bytes = step.shared_pages * kPageSize,
+                          .file_bytes = file.size()};
+    if (at + kStep < file.size()) reply.next = at + kStep;
+    return absl::OkStatus();
+  }();
   return reply;
 }
 

@@ -52,6 +52,7 @@ class ControlServer {
   absl::StatusOr<control::Entry> CreateTree(const Request& request, const Caller& caller);
   absl::StatusOr<control::Entry> Stat(const Request& request, const Caller& caller);
   control::Reply List(const Request& request, const Caller& caller);
+  control::Reply Defragment(const Request& request, const Caller& caller);
   control::Reply Check(const Request& request, const Caller& caller);
   control::Info Ping() const;
   control::Statistics Statistics() const;

@@ -144,6 +144,11 @@ bool Encode(const Reply& reply, std::span<std::byte> bytes) {
   for (const StatisticsField& field : kStatisticsFields) {
     writer.Unsigned(reply.statistics.*field.value);
   }
+  writer.Unsigned(reply.defragmented.extents_before);
+  writer.Unsigned(reply.defragmented.extents_after);
+  writer.Unsigned(reply.defragmented.moved_bytes);
+  writer.Unsigned(reply.defragmented.shared_bytes);
+  writer.Unsigned(reply.defragmented.file_bytes);
   writer.Unsigned(static_cast<uint32_t>(reply.entries.size()));
   for (const Entry& entry : reply.entries) EncodeEntry(writer, entry);
   writer.Unsigned(static_cast<uint32_t>(reply.damages.size()));
@@ -200,6 +205,7 @@ absl::Status EncodeRequest(const Request& request, std::span<std::byte> bytes) {
   writer.Unsigned(request.cursor);
   writer.Unsigned(request.check_id);
   writer.Bool(request.space);
+  writer.Bool(request.unshare);
   writer.Unsigned(request.rate);
   return writer.ok() ? absl::OkStatus() : Malformed("the request does not fit a message");
 }
@@ -208,7 +214,7 @@ absl::StatusOr<Request> DecodeRequest(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   COW_ASSIGN_OR_RETURN(const uint8_t command, DecodeHeader(reader, kRequestKind));
   if (command < static_cast<uint8_t>(Command::kPing) ||
-      command > static_cast<uint8_t>(Command::kStatistics)) {
+      command > static_cast<uint8_t>(Command::kDefragment)) {
     return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
                      absl::StrCat("no control request has the number ", command));
   }
@@ -220,6 +226,7 @@ absl::StatusOr<Request> DecodeRequest(std::span<const std::byte> bytes) {
   request.cursor = reader.Unsigned<uint64_t>();
   request.check_id = reader.Unsigned<uint64_t>();
   request.space = reader.Bool();
+  request.unshare = reader.Bool();
   request.rate = reader.Unsigned<uint64_t>();
   if (!reader.ok()) return Malformed("a malformed control request");
   return request;
@@ -256,6 +263,11 @@ absl::StatusOr<Reply> DecodeReply(std::span<const std::byte> bytes) {
   for (const StatisticsField& field : kStatisticsFields) {
     reply.statistics.*field.value = reader.Unsigned<uint64_t>();
   }
+  reply.defragmented.extents_before = reader.Unsigned<uint64_t>();
+  reply.defragmented.extents_after = reader.Unsigned<uint64_t>();
+  reply.defragmented.moved_bytes = reader.Unsigned<uint64_t>();
+  reply.defragmented.shared_bytes = reader.Unsigned<uint64_t>();
+  reply.defragmented.file_bytes = reader.Unsigned<uint64_t>();
   bool valid = true;
   const size_t entries = reader.Unsigned<uint32_t>();
   for (size_t i = 0; i < entries && reader.ok(); ++i) {

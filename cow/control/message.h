@@ -46,7 +46,7 @@ inline constexpr unsigned long kIoctl = _IOWR('c', 1, Message);
 
 // Version of the encoding. Both sides name theirs; where they differ, the answer is an error that
 // says so (EPROTONOSUPPORT). The header, the status and its message are laid out alike in all.
-inline constexpr uint16_t kVersion = 2;
+inline constexpr uint16_t kVersion = 3;
 
 // Longest path and longest name that a message carries, in bytes.
 inline constexpr size_t kMaxPath = 6000;
@@ -91,6 +91,9 @@ enum class Command : uint8_t {
   kPollCheck = 11,
   // What it has done since it mounted the volume -> info, statistics. Anyone may.
   kStatistics = 12,
+  // path, cursor, unshare: brings together what lies scattered in some bytes of the file at `path`
+  // from byte `cursor` on -> defragmented, next. The owner of the file, or root.
+  kDefragment = 13,
 };
 
 struct Request {
@@ -101,6 +104,7 @@ struct Request {
   uint64_t cursor = 0;    // 0 begins; then Reply::next of the answer before
   uint64_t check_id = 0;  // Reply::check.id of kStartCheck
   bool space = false;     // count bytes for each entry too, which takes time
+  bool unshare = false;   // move what versions share too
   uint64_t rate = 0;      // most bytes a second that a check reads; 0: no limit
   friend bool operator==(const Request&, const Request&) = default;
 };
@@ -150,12 +154,23 @@ struct CheckState {
   friend bool operator==(const CheckState&, const CheckState&) = default;
 };
 
+// What became of some bytes of a file, or, added up, of all.
+struct Defragmented {
+  uint64_t extents_before = 0;
+  uint64_t extents_after = 0;
+  uint64_t moved_bytes = 0;
+  uint64_t shared_bytes = 0;  // scattered, and left so
+  uint64_t file_bytes = 0;    // size of the file
+  friend bool operator==(const Defragmented&, const Defragmented&) = default;
+};
+
 struct Reply {
   absl::Status status = absl::OkStatus();  // with its errno; where not OK, nothing below is sent
   uint64_t next = 0;                       // cursor of the rest; 0: there is no more
   CheckState check = {};
   Info info = {};
   Statistics statistics = {};
+  Defragmented defragmented = {};
   std::vector<Entry> entries = {};
   std::vector<Damage> damages = {};
 

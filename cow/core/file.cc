@@ -87,6 +87,23 @@ absl::Status File::Punch(uint64_t offset, uint64_t length) {
   });
 }
 
+absl::StatusOr<DefragmentResult> File::Defragment(const DefragmentOptions& options) {
+  DefragmentResult result;
+  for (uint64_t at = 0; at < size(); at += fs::FileHandle::kDefragmentStep) {
+    if (options.progress) options.progress(at, size());
+    store::DefragmentResult step;
+    COW_RETURN_IF_ERROR(core::ChangeFile(*state_, "defragment", [&]() -> absl::Status {
+      COW_ASSIGN_OR_RETURN(step, state_->handle->Defragment(at, options.unshare));
+      return absl::OkStatus();
+    }));
+    result.extents_before += step.extents_before;
+    result.extents_after += step.extents_after;
+    result.moved_bytes += step.moved_pages * kPageSize;
+    result.shared_bytes += step.shared_pages * kPageSize;
+  }
+  return result;
+}
+
 absl::StatusOr<Mapping> File::Map(Access access) {
   const FileState& file = *state_;
   if (access == Access::kWrite) {

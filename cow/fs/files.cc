@@ -109,6 +109,12 @@ absl::Status FileHandle::ZeroRange(uint64_t offset, uint64_t length, bool keep_s
   return Touch(transaction);
 }
 
+absl::StatusOr<store::DefragmentResult> FileHandle::Defragment(uint64_t offset, bool unshare) {
+  if (inode_->object->read_only()) return ReadOnlyNode();
+  return state_->store->Defragment(*inode_->object, PageOf(offset),
+                                   PageOf(offset + kDefragmentStep), unshare);
+}
+
 absl::StatusOr<uint64_t> FileHandle::SeekData(uint64_t offset) const {
   return inode_->object->NextData(offset);
 }

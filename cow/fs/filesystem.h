@@ -112,6 +112,9 @@ class FileHandle {
   absl::Status Allocate(uint64_t offset, uint64_t length, bool keep_size);
   absl::Status Punch(uint64_t offset, uint64_t length);
   absl::Status ZeroRange(uint64_t offset, uint64_t length, bool keep_size);
+  // store::Store::Defragment for the bytes of one such step, at a multiple of it; all times stay.
+  static constexpr uint64_t kDefragmentStep = 4 << 20;
+  absl::StatusOr<store::DefragmentResult> Defragment(uint64_t offset, bool unshare);
   // lseek with SEEK_DATA and SEEK_HOLE: ENXIO as there.
   absl::StatusOr<uint64_t> SeekData(uint64_t offset) const;
   absl::StatusOr<uint64_t> SeekHole(uint64_t offset) const;

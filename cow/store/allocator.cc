@@ -204,6 +204,7 @@ absl::StatusOr<Allocator::Correction> Allocator::Correct(
   // What was found free may not be.
   ready_.clear();
   by_length_.clear();
+  long_total_ = 0;
   counts_changed_ = true;
   node_run_ = {};
   ready_total_ = 0;

@@ -36,6 +36,9 @@ namespace cow::store {
 
 using format::FrameRun;
 
+// Frames that are long enough an extent for what is written in order: 1 MiB.
+inline constexpr uint64_t kLongExtent = 256;
+
 // Nodes and logs are kept apart from data, so that data written in order stays in order.
 enum class FrameUse { kData, kNode, kLog };
 
@@ -57,6 +60,9 @@ class Allocator {
   // what the caller still holds; what it is given is taken off. Without any left, it gets what
   // others have not reserved, for the logs of a commit the reserve too.
   absl::StatusOr<FrameRun> Allocate(uint64_t frames, FrameUse use, uint64_t& reserved);
+
+  // Where it can, sees to it that the ready set has a long extent, for data that is to lie together.
+  void SeekLongExtent();
 
   // Adds to or takes from the count of a frame; returns the new count, except that it leaves a
   // count of one (the hold) and returns 0 where a Drop reaches zero. kDataLoss when the count is
@@ -117,6 +123,9 @@ class Allocator {
   bool IsReady(uint64_t frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   FrameRun TakeData(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   FrameRun TakeNodeRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SeekLong() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Less than one in `parts` of the ready frames is in a long extent.
+  bool SpareLong(uint64_t parts) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddReady(uint64_t begin, uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RemoveReady(absl::btree_map<uint64_t, uint64_t>::iterator extent)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -130,6 +139,7 @@ class Allocator {
   uint64_t max_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t reserved_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t ready_total_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t long_total_ ABSL_GUARDED_BY(mu_) = 0;  // of them: in long extents
   // Begin and end of each ready extent; none touch.
   absl::btree_map<uint64_t, uint64_t> ready_ ABSL_GUARDED_BY(mu_);
   // The same by length: length and begin.

@@ -32,6 +32,9 @@ constexpr uint64_t kMostLogFrames = 512;
 // A frame is freed by one commit and released by the next: done, or held by a pin, after two rounds
 // in which nothing was folded and nothing released.
 constexpr int kIdleRounds = 2;
+// Beside writers the background rests so many times as long as it worked: it takes a processor, the
+// locks and the disk from them.
+constexpr int kYield = 3;
 
 }  // namespace
 
@@ -310,29 +313,31 @@ uint64_t Core::ClosedOrphans() {
   return closed_orphans_.size();
 }
 
+bool Core::Stopped(absl::Duration patience) {
+  absl::MutexLock lock(&background_mu_);
+  return background_mu_.AwaitWithTimeout(
+      absl::Condition(
+          +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return core->stop_; }, this),
+      patience);
+}
+
 void Core::Background() {
-  while (true) {
-    {
-      absl::MutexLock lock(&background_mu_);
-      background_mu_.AwaitWithTimeout(
-          absl::Condition(
-              +[](Core* core) ABSL_NO_THREAD_SAFETY_ANALYSIS { return core->stop_; }, this),
-          absl::Seconds(options_.commit_seconds));
-      if (stop_) return;
-    }
+  while (!Stopped(absl::Seconds(options_.commit_seconds))) {
     // Errors make the volume read-only, and reach whoever commits next.
     bool more = Commit().ok();
     // As in Settle: reaping makes work before it is done, so what is left may grow meanwhile.
     for (int idle = 0;
          more && idle < kIdleRounds && (PendingItems() > 0 || DeferredFrames() > 0);) {
       const uint64_t before = progress_.load();
+      const uint64_t written = counters_.writes;
+      const absl::Time start = absl::Now();
       more = Fold(kFoldInBackground).ok();
       changed_ = true;
       fold_is_due_ = true;
       more = more && Commit().ok();
       idle = progress_.load() == before ? idle + 1 : 0;
-      absl::MutexLock lock(&background_mu_);
-      if (stop_) return;
+      const bool yield = counters_.writes != written && !frames_are_short_.load();
+      if (Stopped(yield ? kYield * (absl::Now() - start) : absl::ZeroDuration())) return;
     }
     if (more) (void)allocator_.Trim();
     // What is rotten after a crash is then never taken for what was not flushed.

@@ -96,8 +96,8 @@ class Core {
 
   // fold.cc
   void LogCount(const format::Entry& entry, format::CountOperation operation);
-  // Drops those of `replaced` that a fresh frame has taken the place of.
-  void LogDrops(std::span<const format::Entry> replaced);
+  // Drops those of `old` that another frame has taken the place of.
+  void LogDrops(std::span<const format::Entry> old, std::span<const format::Entry> fresh);
   // Folds up to `items` of the count log and of what is reaped; returns how many are left. It stops
   // where the next commit could not write down all that it frees.
   absl::StatusOr<uint64_t> Fold(uint64_t items);
@@ -141,6 +141,8 @@ class Core {
   absl::Status FreeOrphans();
   uint64_t ClosedOrphans();
   void Background();
+  // Waits for the end of the background for so long; whether it has come.
+  bool Stopped(absl::Duration patience);
 
   // Constant after construction.
   const std::unique_ptr<os::File> file_;

@@ -37,11 +37,11 @@ void Core::LogCount(const Entry& entry, CountOperation operation) {
   changed_ = true;
 }
 
-void Core::LogDrops(std::span<const Entry> replaced) {
+void Core::LogDrops(std::span<const Entry> old, std::span<const Entry> fresh) {
   absl::MutexLock lock(&log_mu_);
-  for (const Entry& entry : replaced) {
-    if (entry.empty() || entry.birth() == generation()) continue;
-    count_log_.Append(entry.With(CountOperation::kDrop), generation());
+  for (size_t i = 0; i < old.size(); ++i) {
+    if (old[i].empty() || old[i].frame() == fresh[i].frame()) continue;
+    count_log_.Append(old[i].With(CountOperation::kDrop), generation());
   }
   changed_ = true;
 }

@@ -14,7 +14,7 @@ using format::kCountsPerLeaf;
 namespace {
 
 constexpr uint64_t kNodeRun = 64;           // frames set aside for nodes and logs at a time
-constexpr uint64_t kLongExtent = 256;       // 1 MiB: long enough for what is written in order
+constexpr uint64_t kShortWrite = 16;        // shorter ones are
 constexpr uint64_t kSmallestGrowth = 256;   // 1 MiB
 constexpr uint64_t kLargestGrowth = 16384;  // 64 MiB
 
@@ -22,15 +22,20 @@ constexpr uint64_t kLargestGrowth = 16384;  // 64 MiB
 
 // Writes that follow each other go to frames that follow each other, whatever is freed meanwhile: a
 // commit's frames are then few writes of the disk, and a file written in order is in few extents. So
-// long extents are used up one after the other, and short ones when no others are left.
+// long extents are used up one after the other; but not by short writes where few are left, as what
+// they write is freed bit by bit: they get the longest of the others.
 FrameRun Allocator::TakeData(uint64_t frames) {
   if (ready_.empty()) return {};
+  const bool is_short = frames < kShortWrite;
+  const bool spare = is_short && SpareLong(2);
+  if (!is_short) SeekLong();
   auto extent = ready_.upper_bound(data_cursor_);
   if (extent != ready_.begin()) --extent;
   uint64_t at = std::max(extent->first, data_cursor_);
-  if (extent->first > data_cursor_ || extent->second < data_cursor_ + frames) {
+  if (extent->first > data_cursor_ || extent->second < data_cursor_ + frames ||
+      (spare && extent->second - extent->first >= kLongExtent)) {
     auto longer = by_length_.lower_bound({std::max(frames, kLongExtent), 0});
-    if (longer == by_length_.end()) --longer;
+    if (longer == by_length_.end() || (spare && longer != by_length_.begin())) --longer;
     extent = ready_.find(longer->second);
     at = extent->first;
   }
@@ -46,7 +51,12 @@ FrameRun Allocator::TakeData(uint64_t frames) {
 // From the end of the longest extent, so that data goes on where it is.
 FrameRun Allocator::TakeNodeRun() {
   if (ready_.empty()) return {};
-  const auto extent = ready_.find(by_length_.rbegin()->second);
+  auto longest = std::prev(by_length_.end());
+  if (SpareLong(4)) {
+    longest = by_length_.lower_bound({kLongExtent, 0});
+    if (longest != by_length_.begin()) --longest;
+  }
+  const auto extent = ready_.find(longest->second);
   const auto [begin, end] = *extent;
   const uint64_t taken = std::min(kNodeRun, end - begin);
   RemoveReady(extent);
@@ -54,14 +64,36 @@ FrameRun Allocator::TakeNodeRun() {
   return {FrameNumber(end - taken), taken};
 }
 
+void Allocator::SeekLongExtent() {
+  absl::MutexLock lock(&mu_);
+  SeekLong();
+}
+
+// What it finds on the way is ready too: so it does not look there again.
+void Allocator::SeekLong() {
+  constexpr int kMostScans = 64;
+  const auto found = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return long_total_ > 0; };
+  for (int i = 0; i < kMostScans && !found() && UnreadyFree() > 0; ++i) {
+    if (!ScanForFree(1).ok()) return;
+  }
+  // It grows where less than half of it is free, though in pieces. Where that fails, whoever
+  // allocates gets the longest that there is.
+  if (!found() && UnreadyFree() + ready_total_ < total_ / 2) Extend(kLongExtent).IgnoreError();
+}
+
+bool Allocator::SpareLong(uint64_t parts) const { return long_total_ * parts < ready_total_; }
+
 void Allocator::AddReady(uint64_t begin, uint64_t end) {
   if (begin >= end) return;
+  if (end - begin >= kLongExtent) long_total_ += end - begin;
   ready_.emplace(begin, end);
   by_length_.emplace(end - begin, begin);
 }
 
 void Allocator::RemoveReady(absl::btree_map<uint64_t, uint64_t>::iterator extent) {
-  by_length_.erase({extent->second - extent->first, extent->first});
+  const uint64_t length = extent->second - extent->first;
+  if (length >= kLongExtent) long_total_ -= length;
+  by_length_.erase({length, extent->first});
   ready_.erase(extent);
 }
 

@@ -42,6 +42,9 @@ class LeafMemory {
   uint64_t epoch_ = 0;
 };
 
+// Entries of `run` from `begin` on whose frames are consecutive; all empty ones count as such too.
+size_t ConsecutiveFrom(std::span<const format::Entry> run, size_t begin);
+
 class ObjectState : public std::enable_shared_from_this<ObjectState> {
  public:
   ObjectState(Core& core, std::shared_ptr<TableState> table, ObjectNumber number,
@@ -74,6 +77,10 @@ class ObjectState : public std::enable_shared_from_this<ObjectState> {
   // Makes pages from `first` on, in one leaf, refer to the frames of `shared`, which are published.
   absl::Status EnterShared(uint64_t& reserved, PageNumber first,
                            std::span<const format::Entry> shared)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu);
+  // Writes pages [first, first + count), of one leaf, to fresh frames, where these are at most half
+  // as many extents and none of the pages is a hole; returns how many it moved.
+  absl::StatusOr<uint64_t> MoveTogether(uint64_t& reserved, PageNumber first, uint64_t count)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu);
   // Makes bytes [begin, end) zero, which are in one page.
   absl::Status ZeroWithinPage(uint64_t& reserved, uint64_t begin, uint64_t end)
@@ -108,7 +115,7 @@ class ObjectState : public std::enable_shared_from_this<ObjectState> {
  private:
   struct PageWrite;
   absl::Status WriteWithinLeaf(uint64_t& reserved, uint64_t offset,
-                               std::span<const std::byte> bytes, bool grow)
+                               std::span<const std::byte> bytes, bool grow, bool move)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu);
   absl::Status GatherContent(PageWrite& write, uint64_t offset,
                              std::span<const std::byte> bytes) const;

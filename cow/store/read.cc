@@ -24,6 +24,19 @@ constexpr uint64_t kMostRemembered = 1024;
 
 }  // namespace
 
+size_t ConsecutiveFrom(std::span<const Entry> run, size_t begin) {
+  size_t end = begin + 1;
+  if (run[begin].empty()) {
+    while (end < run.size() && run[end].empty()) ++end;
+    return end - begin;
+  }
+  while (end < run.size() && !run[end].empty() &&
+         run[end].frame() == run[begin].frame() + (end - begin)) {
+    ++end;
+  }
+  return end - begin;
+}
+
 void LeafMemory::Put(uint64_t leaf, NodePointer node, uint64_t leaves) {
   ++epoch_;
   const uint64_t wanted = std::bit_ceil(std::clamp<uint64_t>(leaves, 1, kMostRemembered));
@@ -117,24 +130,6 @@ absl::Status ObjectState::VerifyFrames(std::span<const Entry> run) const {
   }
   return absl::OkStatus();
 }
-
-namespace {
-
-// Entries of `run` from `begin` on whose frames are consecutive; all empty ones count as such too.
-size_t ConsecutiveFrom(std::span<const Entry> run, size_t begin) {
-  size_t end = begin + 1;
-  if (run[begin].empty()) {
-    while (end < run.size() && run[end].empty()) ++end;
-    return end - begin;
-  }
-  while (end < run.size() && !run[end].empty() &&
-         run[end].frame() == run[begin].frame() + (end - begin)) {
-    ++end;
-  }
-  return end - begin;
-}
-
-}  // namespace
 
 absl::StatusOr<size_t> ObjectState::Read(uint64_t offset, std::span<std::byte> buffer) const {
   // From here on the frames found keep their content, whatever writers do.

@@ -223,6 +223,14 @@ class Table {
   const std::shared_ptr<TableState> state_;
 };
 
+// Of the pages that were looked at.
+struct DefragmentResult {
+  uint64_t extents_before = 0;
+  uint64_t extents_after = 0;
+  uint64_t moved_pages = 0;
+  uint64_t shared_pages = 0;  // in short extents, and left there: other versions have them too
+};
+
 struct Space {
   uint64_t total_frames = 0;      // of the volume file now, or of its limit where it has one
   uint64_t used_frames = 0;       // in use: data, nodes, and what waits to be freed
@@ -292,6 +300,14 @@ class Store {
   // same error.
   absl::Status Commit();
 
+  // Moves what lies in short extents among pages [begin, end) of `head`, which begin and end with a
+  // node (256 pages), to extents of 1 MiB, where there are such: its content stays. Pages that other
+  // versions have too are moved only with `unshare`: each takes a frame more then. Settles first
+  // where there is something to move. Costs reading and writing what is moved; and space for
+  // that, until what was there is free. Others may do what they like meanwhile.
+  absl::StatusOr<DefragmentResult> Defragment(Object& head, PageNumber begin, PageNumber end,
+                                              bool unshare);
+
   // OK, or why the volume was made read-only.
   absl::Status health() const;
 
@@ -333,6 +349,10 @@ class Store {
   friend class ObjectState;
   absl::Status ReserveFrames(uint64_t frames, bool use_reserve);
   absl::StatusOr<Transaction> BeginWithoutCommit(uint64_t frames, bool use_reserve);
+  // Which of pages [begin, end) nothing but `object` refers to; a hole is none.
+  absl::StatusOr<std::vector<bool>> ExclusivePages(const Object& object, PageNumber begin,
+                                                   PageNumber end);
+  absl::StatusOr<uint64_t> MoveTogether(ObjectState& state, PageNumber begin, PageNumber end);
   explicit Store(std::unique_ptr<Core> core);
   const std::unique_ptr<Core> core_;
 };

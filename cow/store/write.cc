@@ -21,12 +21,19 @@ namespace {
 
 constexpr PageNumber kPagesEnd(uint64_t{1} << 40);
 
+size_t CountRuns(std::span<const Entry> entries) {
+  size_t runs = 0;
+  for (size_t i = 0; i < entries.size(); i += ConsecutiveFrom(entries, i)) ++runs;
+  return runs;
+}
+
 }  // namespace
 
 // Pages of one leaf on their way to their frames.
 struct ObjectState::PageWrite {
   PageNumber first;
   uint64_t count = 0;
+  bool move = false;  // to fresh frames in fewer extents, or nowhere
   LeafEntries old_entries;
   LeafEntries fresh_entries;
   std::array<Entry, kFanout>& old = old_entries.entries;
@@ -44,7 +51,7 @@ absl::Status ObjectState::WriteLocked(uint64_t& reserved, uint64_t offset,
   while (!bytes.empty()) {
     const uint64_t leaf_end = (offset / (kFanout * kPageSize) + 1) * kFanout * kPageSize;
     const size_t part = std::min<uint64_t>(bytes.size(), leaf_end - offset);
-    COW_RETURN_IF_ERROR(WriteWithinLeaf(reserved, offset, bytes.first(part), grow));
+    COW_RETURN_IF_ERROR(WriteWithinLeaf(reserved, offset, bytes.first(part), grow, /*move=*/false));
     offset += part;
     bytes = bytes.subspan(part);
   }
@@ -52,10 +59,11 @@ absl::Status ObjectState::WriteLocked(uint64_t& reserved, uint64_t offset,
 }
 
 absl::Status ObjectState::WriteWithinLeaf(uint64_t& reserved, uint64_t offset,
-                                          std::span<const std::byte> bytes, bool grow) {
+                                          std::span<const std::byte> bytes, bool grow, bool move) {
   COW_RETURN_IF_ERROR(MakeDirty(reserved));
   const uint64_t end = offset + bytes.size();
   PageWrite write;
+  write.move = move;
   write.first = PageOf(offset);
   write.count = PagesFor(end) - write.first.value();
   // A file of one page needs no node: its root is the page.
@@ -69,6 +77,12 @@ absl::Status ObjectState::WriteWithinLeaf(uint64_t& reserved, uint64_t offset,
   std::copy_n(slots, write.count, write.old.begin());
   COW_RETURN_IF_ERROR(GatherContent(write, offset, bytes));
   COW_RETURN_IF_ERROR(AllocateFrames(write, reserved));
+  const std::span<const Entry> old(write.old.data(), write.count);
+  const std::span<const Entry> fresh(write.fresh.data(), write.count);
+  if (move && 2 * CountRuns(fresh) > CountRuns(old)) {
+    for (const Entry& entry : fresh) core.LogCount(entry, CountOperation::kDrop);
+    return absl::OkStatus();
+  }
   if (absl::Status written = WriteFrames(write); !written.ok()) {
     for (uint64_t i = 0; i < write.count; ++i) {
       core.good_.Erase(write.fresh[i].frame());
@@ -89,8 +103,29 @@ absl::Status ObjectState::WriteWithinLeaf(uint64_t& reserved, uint64_t offset,
       leaves.Put(write.first.value() / kFanout, std::move(leaf), PagesFor(size) / kFanout + 1);
     }
   }
-  core.LogDrops(std::span(write.old).first(write.count));
+  core.LogDrops(old, fresh);
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> ObjectState::MoveTogether(uint64_t& reserved, PageNumber first,
+                                                   uint64_t count) {
+  COW_RETURN_IF_ERROR(CheckWritable());
+  std::vector<Entry> old(count);
+  COW_RETURN_IF_ERROR(EntriesOf(first, count, old.data()));
+  const auto is_hole = [](const Entry& entry) { return entry.empty(); };
+  if (CountRuns(old) < 2 || std::ranges::any_of(old, is_hole)) return 0;
+  std::vector<std::byte> bytes(count * kPageSize);
+  for (size_t i = 0; i < count;) {
+    const size_t length = ConsecutiveFrom(old, i);
+    COW_RETURN_IF_ERROR(
+        ReadFrames(std::span(old).subspan(i, length), bytes.data() + i * kPageSize));
+    i += length;
+  }
+  COW_RETURN_IF_ERROR(
+      WriteWithinLeaf(reserved, OffsetOf(first), bytes, /*grow=*/false, /*move=*/true));
+  std::vector<Entry> now(count);
+  COW_RETURN_IF_ERROR(EntriesOf(first, count, now.data()));
+  return now[0].frame() == old[0].frame() ? 0 : count;
 }
 
 // Points each page at what it is to hold: the caller's bytes, or a copy merged with the old page.
@@ -120,7 +155,7 @@ absl::Status ObjectState::GatherContent(PageWrite& write, uint64_t offset,
 absl::Status ObjectState::AllocateFrames(PageWrite& write, uint64_t& reserved) {
   const Generation generation = core.generation();
   auto in_place = [&](uint64_t i) {
-    return !write.old[i].empty() && write.old[i].birth() == generation;
+    return !write.move && !write.old[i].empty() && write.old[i].birth() == generation;
   };
   for (uint64_t i = 0; i < write.count;) {
     if (in_place(i)) {

@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,6 +41,21 @@ namespace cow {
 namespace core {
 class FileState;
 }
+
+struct DefragmentOptions {
+  // Move what snapshots and clones share with the file as well: it takes as much space again, which
+  // is theirs alone then.
+  bool unshare = false;
+  // Called by the calling thread with the bytes of the file looked at so far, and in all.
+  std::function<void(uint64_t done, uint64_t total)> progress = {};
+};
+
+struct DefragmentResult {
+  uint64_t extents_before = 0;  // of the file: runs of pages that lie one after the other
+  uint64_t extents_after = 0;
+  uint64_t moved_bytes = 0;
+  uint64_t shared_bytes = 0;  // scattered, and left where they are as others share them
+};
 
 // A handle of an open file. The file can be renamed and removed meanwhile; a removed file lives
 // until its last handle and mapping are gone.
@@ -74,6 +90,14 @@ class File {
   // Makes [offset, offset + length) read as zero and frees the whole pages in it. The size stays,
   // and what of the range lies beyond it does not count; length 0 changes nothing.
   absl::Status Punch(uint64_t offset, uint64_t length);
+
+  // Writes what lies scattered in the volume anew, in extents of 1 MiB where free space has such; so
+  // reading it in order, and mapping it, takes fewer steps. Its content stays, and what it shares
+  // with snapshots and clones stays shared, unless that is asked for. What others do with the file
+  // meanwhile is as without it. Where free space is scattered too, a second call finds what the
+  // first has freed. Costs reading and writing what is moved, and the space for 4 MiB of it at a
+  // time; `unshare` also that of what is moved. An error leaves what was done so far.
+  absl::StatusOr<DefragmentResult> Defragment(const DefragmentOptions& options = {});
 
   // The file as memory. kWrite: the file itself, see cow/mapping.h. kRead and kScratch: the file as
   // it is at the call, whatever is written to it later. Costs the verification of frames that are

@@ -30,6 +30,7 @@ Request SomeRequest() {
           .cursor = 7,
           .check_id = 1ull << 63,
           .space = true,
+          .unshare = true,
           .rate = uint64_t{100} << 20};
 }
 
@@ -57,6 +58,11 @@ Reply SomeReply() {
                 .used_bytes = 1 << 20,
                 .available_bytes = 1 << 29,
                 .features = {"userfaultfd: yes", "pagemap scan: no"}};
+  reply.defragmented = {.extents_before = 1ull << 41,
+                        .extents_after = 2,
+                        .moved_bytes = 3ull << 40,
+                        .shared_bytes = 4,
+                        .file_bytes = 5ull << 50};
   uint64_t value = uint64_t{1} << 40;
   for (const StatisticsField& field : kStatisticsFields) reply.statistics.*field.value = value++;
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(reply.Add(SomeEntry(i)));
@@ -71,7 +77,7 @@ std::unique_ptr<Message> Encoded(const Reply& reply) {
 }
 
 TEST(ControlMessage, RequestsSurviveEncoding) {
-  for (uint8_t command = 1; command <= static_cast<uint8_t>(Command::kStatistics); ++command) {
+  for (uint8_t command = 1; command <= static_cast<uint8_t>(Command::kDefragment); ++command) {
     Request request = SomeRequest();
     request.command = static_cast<Command>(command);
     Message message;
@@ -91,6 +97,7 @@ TEST(ControlMessage, RepliesSurviveEncoding) {
   EXPECT_EQ(decoded->check, reply.check);
   EXPECT_EQ(decoded->info, reply.info);
   EXPECT_EQ(decoded->statistics, reply.statistics);
+  EXPECT_EQ(decoded->defragmented, reply.defragmented);
   EXPECT_EQ(decoded->entries, reply.entries);
   EXPECT_EQ(decoded->damages, reply.damages);
 }

@@ -119,6 +119,8 @@ TEST_F(ControlTest, OnlyOwnersChangeSnapshots) {
   EXPECT_EQ(ErrnoAs(1000, {.command = Command::kClone, .path = "mine", .target = "copy"}), EACCES);
   EXPECT_EQ(ErrnoAs(1000, {.command = Command::kCreateTree, .path = "tree"}), EACCES);
   EXPECT_EQ(ErrnoAs(1000, {.command = Command::kStartCheck}), EPERM);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kDefragment, .path = "mine"}), EPERM);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kDefragment, .path = "theirs"}), 0);
 }
 
 TEST_F(ControlTest, PathsAreWalkedWithTheRightsOfTheCaller) {

@@ -75,6 +75,7 @@ class Workload {
   absl::Status Truncate();
   absl::Status Punch();
   absl::Status SetAttributes();
+  absl::Status Defragment();
   absl::Status SnapshotFile();
   absl::Status SnapshotTree();
   absl::Status CloneFile();

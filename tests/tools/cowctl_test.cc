@@ -1,6 +1,7 @@
 // What cowctl prints, letter by letter, and its exit status, over a volume that is always the same.
 #include <cerrno>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -204,6 +205,37 @@ TEST_F(Cowctl, ArgumentsBecomeRequests) {
             (control::Request{.command = Command::kClone, .path = "dir/a@mon", .target = "c"}));
   EXPECT_EQ(volume_.requests[3].path, ".snapshots/all");
   EXPECT_EQ(volume_.requests[4].path, "d@x/f");
+}
+
+TEST_F(Cowctl, DefragGoesOverTheFileUntilItHelpsNoMore) {
+  const std::vector<control::Defragmented> passes = {
+      {.extents_before = 900, .extents_after = 200, .moved_bytes = 2 << 20, .file_bytes = 4 << 20},
+      {.extents_before = 200, .extents_after = 20, .moved_bytes = 1 << 20, .file_bytes = 4 << 20},
+      {.extents_before = 20, .extents_after = 18, .moved_bytes = 1 << 20, .file_bytes = 4 << 20}};
+  volume_.passes = passes;
+  Ran ran = On({"defrag", "v.cow:/a"});
+  EXPECT_EQ(ran.status, kDone) << ran.err;
+  EXPECT_EQ(ran.out, "v.cow:/a: 900 extents, now 18; moved 4.0M\n");
+  EXPECT_TRUE(volume_.passes.empty());
+  EXPECT_FALSE(volume_.unshared);
+  volume_.passes = passes;
+  EXPECT_EQ(On({"defrag", "-H", "-p", "v.cow:/a"}).out, "v.cow:/a\t900\t18\t4194304\t0\n");
+  volume_.passes = passes;
+  const auto json = nlohmann::json::parse(On({"defrag", "--json", "v.cow:/a"}).out);
+  EXPECT_EQ(json, nlohmann::json::parse(R"({"name": "v.cow:/a", "extents_before": 900,
+                                            "extents": 18, "moved": 4194304, "shared": 0})"));
+}
+
+TEST_F(Cowctl, DefragSaysWhatIsSharedAndWhatMovingItTakes) {
+  volume_.passes = {
+      {.extents_before = 9, .extents_after = 9, .shared_bytes = 36864, .file_bytes = 36864}};
+  EXPECT_EQ(On({"defrag", "v.cow:/a"}).out,
+            "v.cow:/a: 9 extents, now 9; moved 0B\n"
+            "36K lie scattered and are shared with snapshots or clones; --unshare moves them too, "
+            "and takes that much space\n");
+  volume_.passes = {{.extents_before = 9, .extents_after = 9}};
+  EXPECT_EQ(On({"defrag", "--unshare", "v.cow:/a"}).status, kDone);
+  EXPECT_TRUE(volume_.unshared);
 }
 
 TEST_F(Cowctl, CheckOfASoundVolumeSucceeds) {

@@ -26,6 +26,8 @@ struct FakeVolume {
   bool is_snapshot = false;                // what stat is asked about
   std::vector<bool> opened_for_writing;    // each time it was opened
   CheckOutcome check;
+  std::vector<control::Defragmented> passes;  // what each that is left will have done
+  bool unshared = false;                      // the last was asked to move what is shared
   control::Info info;
   control::Statistics statistics;
   std::function<void()> looked;  // after each answer about the volume as a whole
@@ -79,6 +81,17 @@ class FakeTarget : public Target {
     if (!volume_.failure.ok()) return volume_.failure;
     progress(volume_.check.frames / 2, volume_.check.frames);
     return volume_.check;
+  }
+
+  absl::StatusOr<control::Defragmented> Defragment(
+      const std::string&, bool unshare,
+      const std::function<void(uint64_t, uint64_t)>& progress) override {
+    volume_.unshared = unshare;
+    if (!volume_.failure.ok()) return volume_.failure;
+    const control::Defragmented pass = volume_.passes.front();
+    volume_.passes.erase(volume_.passes.begin());
+    progress(pass.file_bytes / 2, pass.file_bytes);
+    return pass;
   }
 
   absl::StatusOr<std::string> Inside(std::string_view argument) const override {

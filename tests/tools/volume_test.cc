@@ -78,6 +78,28 @@ TEST_F(VolumeCommands, CreateMakesAVolumeOnceAndSaysWhere) {
   EXPECT_EQ(Do({"list", At("")}), "no snapshots\n");
 }
 
+TEST_F(VolumeCommands, DefragBringsAFileTogetherAndLeavesWhatASnapshotShares) {
+  Do({"create", volume_});
+  for (int i = 0; i < 64; ++i) Fill("/f", i * 37 % 64, 1, static_cast<char>('a' + i % 26));
+  const nlohmann::json done = Json({"defrag", At("f")});
+  EXPECT_GT(done["extents_before"], 30);
+  EXPECT_EQ(done["extents"], 1);
+  EXPECT_EQ(done["moved"], 64 * 4096);
+  EXPECT_EQ(FirstLetter("/f"), 'a');
+  for (int i = 0; i < 64; i += 3) Fill("/f", i, 1, 'x');
+  Do({"snapshot", At("f@mon")});
+  EXPECT_THAT(Do({"defrag", At("f")}), HasSubstr("256K lie scattered and are shared"));
+  const nlohmann::json unshared = Json({"defrag", "--unshare", At("f")});
+  EXPECT_EQ(unshared["extents"], 1);
+  EXPECT_EQ(unshared["moved"], 64 * 4096);
+  EXPECT_THAT(Do({"check", volume_}), HasSubstr("no damage"));
+
+  EXPECT_THAT(RunCowctl({"defrag", At("f@mon")}).err, HasSubstr("f@mon: "));
+  EXPECT_EQ(RunCowctl({"defrag", At("f@mon")}).status, kFailed);
+  EXPECT_THAT(RunCowctl({"defrag", At("")}).err, HasSubstr("directory"));
+  EXPECT_THAT(RunCowctl({"defrag", At("none")}).err, HasSubstr("none: "));
+}
+
 TEST_F(VolumeCommands, LifeOfASnapshotOfAFile) {
   Do({"create", volume_});
   Fill("/f", 0, 8, 'a');

@@ -20,6 +20,7 @@ struct Arguments {
   std::optional<std::string> rate;  // --rate
   bool space = false;               // --space
   bool repair = false;              // --repair
+  bool unshare = false;             // --unshare
   std::optional<double> watch;      // --watch: seconds
   Format format;
 };
@@ -33,17 +34,23 @@ struct Operand {
   const char* meaning = nullptr;
 };
 
+// Those that a command takes, beside those of Format.
+struct Options {
+  bool size = false;
+  bool space = false;
+  bool repair = false;
+  bool rate = false;
+  bool watch = false;
+  bool unshare = false;
+};
+
 struct CommandSpec {
   const char* name;  // "tree create": create, of the group tree
   std::array<Operand, 2> operands;
   const char* summary;
   const char* example;
   CommandFunction function;
-  bool has_size = false;
-  bool has_space = false;
-  bool has_repair = false;
-  bool has_rate = false;
-  bool has_watch = false;
+  Options options = {};
 };
 
 // What is wrong with a --watch that is no number, or none of seconds.
@@ -61,6 +68,7 @@ absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& envir
 absl::StatusOr<int> List(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Stat(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment);
+absl::StatusOr<int> Defragment(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Salvage(const Arguments& arguments, const Environment& environment);
 absl::StatusOr<int> Features(const Arguments& arguments, const Environment& environment);
 

@@ -54,6 +54,25 @@ class MountTarget : public Target {
     }
   }
 
+  absl::StatusOr<control::Defragmented> Defragment(
+      const std::string& path, bool unshare,
+      const std::function<void(uint64_t, uint64_t)>& progress) override {
+    Request request{.command = Command::kDefragment, .path = path, .unshare = unshare};
+    control::Defragmented all;
+    do {
+      COW_ASSIGN_OR_RETURN(const Reply reply, Execute(request));
+      const control::Defragmented& step = reply.defragmented;
+      all.extents_before += step.extents_before;
+      all.extents_after += step.extents_after;
+      all.moved_bytes += step.moved_bytes;
+      all.shared_bytes += step.shared_bytes;
+      all.file_bytes = step.file_bytes;
+      request.cursor = reply.next;
+      progress(reply.next, step.file_bytes);
+    } while (request.cursor != 0);
+    return all;
+  }
+
   absl::StatusOr<std::string> Inside(std::string_view argument) const override {
     COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(argument));
     struct stat attributes = {};

@@ -60,33 +60,38 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
         ->required(!optional)
         ->type_name("");
   }
-  if (spec.has_size) {
+  if (spec.options.size) {
     command
         ->add_option("--size", arguments.size,
                      "Largest size of the volume: 512M, 4T; without it, as large as the disk")
         ->type_name("BYTES");
   }
-  if (spec.has_space) {
+  if (spec.options.space) {
     command->add_flag("--space", arguments.space,
                       "Count the bytes that each snapshot refers to, and that only it holds");
   }
-  if (spec.has_rate) {
+  if (spec.options.rate) {
     command
         ->add_option("--rate", arguments.rate,
                      "Read at most so much a second: 100M; without it, as fast as it goes")
         ->type_name("BYTES");
   }
-  if (spec.has_repair) {
+  if (spec.options.repair) {
     command->add_flag("--repair", arguments.repair,
                       "Mend counts, and free what nothing uses, in a volume that is not mounted");
   }
-  if (spec.has_watch) {
+  if (spec.options.watch) {
     command
         ->add_option("--watch", arguments.watch,
                      "What a mounted volume does, a line each SECONDS (1), until interrupted")
         ->expected(0, 1)
         ->default_str("1")
         ->type_name("[SECONDS]");
+  }
+  if (spec.options.unshare) {
+    command->add_flag("--unshare", arguments.unshare,
+                      "Move what is shared too: it takes as much space again, until those that "
+                      "share it are gone");
   }
   AddFormat(*command, arguments.format);
   command->footer((takes_path ? std::string(kPathText) + "\n" : std::string()) +
@@ -95,11 +100,12 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
 
 std::string Usage(const CommandSpec& spec) {
   std::string text = std::string("cowctl ") + spec.name;
-  if (spec.has_size) text += " [--size BYTES]";
-  if (spec.has_space) text += " [--space]";
-  if (spec.has_rate) text += " [--rate BYTES]";
-  if (spec.has_repair) text += " [--repair]";
-  if (spec.has_watch) text += " [--watch [SECONDS]]";
+  if (spec.options.size) text += " [--size BYTES]";
+  if (spec.options.space) text += " [--space]";
+  if (spec.options.rate) text += " [--rate BYTES]";
+  if (spec.options.repair) text += " [--repair]";
+  if (spec.options.watch) text += " [--watch [SECONDS]]";
+  if (spec.options.unshare) text += " [--unshare]";
   for (const Operand& operand : spec.operands) {
     if (operand.name != nullptr) text += std::string(" ") + operand.name;
   }
@@ -152,8 +158,8 @@ Parsed Understand(const CLI::App& app, const CLI::ParseError* error) {
   if (parsed.command == nullptr) {
     parsed.mistake = "a command is missing";
   } else if (dynamic_cast<const CLI::ArgumentMismatch*>(error) != nullptr) {
-    parsed.mistake = parsed.command->has_rate ? "--rate takes one value, as in --rate 100M"
-                                              : "--size takes one value, as in --size 512M";
+    parsed.mistake = parsed.command->options.rate ? "--rate takes one value, as in --rate 100M"
+                                                  : "--size takes one value, as in --size 512M";
   } else if (dynamic_cast<const CLI::ConversionError*>(error) != nullptr) {
     parsed.mistake = kWatchText;
   } else if (error != nullptr) {

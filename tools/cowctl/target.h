@@ -25,7 +25,7 @@ class Target {
  public:
   virtual ~Target() = default;
 
-  // Any request but those of a check. Where it asks for space that cannot be counted, because
+  // Any request but those of a check and of defragmenting. Where it asks for space that cannot be counted, because
   // another process writes the volume, the entries come without it.
   virtual absl::StatusOr<control::Reply> Execute(const control::Request& request) = 0;
 
@@ -33,6 +33,11 @@ class Target {
   // is called now and then with frames done and in all.
   virtual absl::StatusOr<CheckOutcome> Check(
       uint64_t rate, const std::function<void(uint64_t, uint64_t)>& progress) = 0;
+
+  // Brings together what lies scattered in the file at `path`: goes over it once.
+  virtual absl::StatusOr<control::Defragmented> Defragment(
+      const std::string& path, bool unshare,
+      const std::function<void(uint64_t, uint64_t)>& progress) = 0;
 
   // What a path of the volume is called outside: what can be given to cowctl again. Below
   // `directory` it is relative to that, where one was set.

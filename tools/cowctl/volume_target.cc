@@ -123,6 +123,24 @@ class VolumeTarget : public Target {
     return outcome;
   }
 
+  absl::StatusOr<control::Defragmented> Defragment(
+      const std::string& path, bool unshare,
+      const std::function<void(uint64_t, uint64_t)>& progress) override {
+    const auto run = [&]() -> absl::StatusOr<control::Defragmented> {
+      COW_ASSIGN_OR_RETURN(File file, volume_.OpenFile(Absolute(path)));
+      COW_ASSIGN_OR_RETURN(const DefragmentResult result,
+                           file.Defragment({.unshare = unshare, .progress = progress}));
+      return control::Defragmented{.extents_before = result.extents_before,
+                                   .extents_after = result.extents_after,
+                                   .moved_bytes = result.moved_bytes,
+                                   .shared_bytes = result.shared_bytes,
+                                   .file_bytes = file.size()};
+    };
+    absl::StatusOr<control::Defragmented> result = run();
+    if (!result.ok()) return CauseOf(result.status(), {.path = path});
+    return result;
+  }
+
   absl::StatusOr<std::string> Inside(std::string_view argument) const override {
     std::string_view volume;
     std::string_view path;
