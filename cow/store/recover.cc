@@ -39,7 +39,9 @@ class Completion {
     const absl::StatusOr<uint64_t> size = file_.Size();
     if (!size.ok() || *size < s.total_frames * kPageSize) return false;
     for (const Entry& root : {s.trees.root, s.catalog.root, s.orphans.root, s.counts}) Add(root);
-    for (const format::Reaped& reaped : s.reaped) Add(reaped.node);
+    for (const format::Reaped& reaped : s.reaped) {
+      if (!ReapedHolds(reaped)) return false;
+    }
     if (!LogHolds(s.count_log.tail, /*of_counts=*/true)) return false;
     if (!LogHolds(s.free_log.tail, /*of_counts=*/false)) return false;
     while (!entries_.empty()) {
@@ -70,15 +72,30 @@ class Completion {
                entry.checksum();
   }
 
-  // A node that is not well formed is reported by who uses it.
-  void AddChildren(const Entry& entry) {
+  // A node that is not well formed is reported by who uses it. The first `done` children are left
+  // away.
+  void AddChildren(const Entry& entry, uint32_t done = 0) {
+    const auto add = [&](const Entry& child) {
+      if (child.empty()) return;
+      if (done == 0) return Add(child);
+      --done;
+    };
     if (entry.level() > 0) {
-      for (const Entry& child : node_.entries) Add(child);
+      for (const Entry& child : node_.entries) add(child);
       return;
     }
     for (const format::Record& record : node_.records) {
-      if (record.used()) Add(record.root);
+      if (record.used()) add(record.root);
     }
+  }
+
+  // Children that have lost their reference are free from this commit on, and may be used again while
+  // it is the newest.
+  bool ReapedHolds(const format::Reaped& reaped) {
+    if (!IsYoung(reaped.node) || !seen_.insert(reaped.node.frame()).second) return true;
+    if (!Matches(reaped.node)) return false;
+    if (reaped.node.has_children()) AddChildren(reaped.node, reaped.next);
+    return true;
   }
 
   // What a log of counts names is still referred to by what is not counted yet, and nothing else may.
