@@ -33,10 +33,19 @@ class Completion {
   Completion(const os::File& file, const format::Superblock& superblock)
       : file_(file), superblock_(superblock) {}
 
-  bool Holds() {
+  // An error where something cannot be read: that does not tell what is there.
+  absl::StatusOr<bool> Holds() {
+    const bool holds = EverythingMatches();
+    if (!read_.ok()) return read_;
+    return holds;
+  }
+
+ private:
+  bool EverythingMatches() {
     const format::Superblock& s = superblock_;
     // Growing the file is undone by a crash too.
     const absl::StatusOr<uint64_t> size = file_.Size();
+    read_ = size.status();
     if (!size.ok() || *size < s.total_frames * kPageSize) return false;
     for (const Entry& root : {s.trees.root, s.catalog.root, s.orphans.root, s.counts}) Add(root);
     for (const format::Reaped& reaped : s.reaped) {
@@ -53,7 +62,6 @@ class Completion {
     return true;
   }
 
- private:
   bool IsYoung(const Entry& entry) const {
     return !entry.empty() && entry.birth() > superblock_.flushed;
   }
@@ -65,11 +73,10 @@ class Completion {
   // Whether the frame, which is in node_ then, is what `entry` says. More frames than a commit with
   // one flush can have are those of an image that no commit wrote.
   bool Matches(const Entry& entry) {
-    return seen_.size() <= kMostUnflushed &&
-           file_.Read(OffsetOf(entry.frame()), std::as_writable_bytes(std::span(node_.entries)))
-               .ok() &&
-           FrameChecksum(entry.frame(), entry.birth(), std::as_bytes(std::span(node_.entries))) ==
-               entry.checksum();
+    if (seen_.size() > kMostUnflushed) return false;
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(node_.entries));
+    read_ = file_.Read(OffsetOf(entry.frame()), bytes);
+    return read_.ok() && FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum();
   }
 
   // A node that is not well formed is reported by who uses it. The first `done` children are left
@@ -119,6 +126,7 @@ class Completion {
   std::vector<Entry> entries_;  // to be looked at
   absl::flat_hash_set<FrameNumber> seen_;
   Node::Content node_;
+  absl::Status read_;  // the last; nothing is looked at after one that failed
 };
 
 std::optional<std::array<std::byte, kPageSize>> Bytes(
@@ -173,13 +181,18 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
                    absl::StrCat(file_->name(), ": ", error.message(), ", in no copy"));
 }
 
-int Core::Completed(const Slots& slots) const {
+absl::StatusOr<int> Core::Completed(const Slots& slots) const {
   const format::Superblock& newest = *slots.slot[slots.newest];
   const std::optional<format::Superblock>& before = slots.slot[1 - slots.newest];
   if (newest.flushed.value() == 0 || !before.has_value() || before->generation != newest.flushed) {
     return slots.newest;
   }
-  return Completion(*file_, newest).Holds() ? slots.newest : 1 - slots.newest;
+  const absl::StatusOr<bool> holds = Completion(*file_, newest).Holds();
+  // Only salvage goes on with what may be: a commit given up for an error that passes is lost.
+  if (!holds.ok() && !options_.truncated) {
+    return Annotate(holds.status(), "looking whether the newest commit was completed");
+  }
+  return holds.value_or(true) ? slots.newest : 1 - slots.newest;
 }
 
 absl::StatusOr<Slots> Core::PinForReading() {
@@ -196,7 +209,7 @@ absl::StatusOr<Slots> Core::PinForReading() {
     bool same = again == slots;
     int completed = chosen;
     if (locked && same) {
-      completed = Completed(slots);
+      COW_ASSIGN_OR_RETURN(completed, Completed(slots));
       if (completed == chosen) {
         durable_slot_ = chosen;
         return slots;
@@ -214,7 +227,7 @@ absl::StatusOr<Slots> Core::PinForReading() {
 
 absl::StatusOr<Slots> Core::FindForWriting() {
   COW_ASSIGN_OR_RETURN(Slots slots, ReadSlots());
-  durable_slot_ = Completed(slots);
+  COW_ASSIGN_OR_RETURN(durable_slot_, Completed(slots));
   return slots;
 }
 

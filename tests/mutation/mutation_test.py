@@ -58,7 +58,7 @@ MUTATIONS = [
     Mutation("the newest superblock believed",
              "a commit with one flush may lack what it refers to",
              "recover.cc",
-             "  return Completion(*file_, newest).Holds() ? slots.newest : 1 - slots.newest;\n",
+             "  return holds.value_or(true) ? slots.newest : 1 - slots.newest;\n",
              "  return slots.newest;\n"),
     Mutation("data not looked at",
              "a commit with one flush may lack pages",

@@ -194,6 +194,38 @@ TEST(FaultTest, EachReadFailsInTurn) {
   }
 }
 
+// After a crash: whether the newest commit was completed is not guessed at.
+TEST(FaultTest, EachReadFailsInTurnOfAVolumeThatWasNotClosed) {
+  Volume volume;
+  ObjectPointer file = volume.CreateFile(RandomBytes(10000, 1));
+  volume.Commit();
+  volume.Write(file, 5000, RandomBytes(90000, 2));
+  volume.Commit();
+  const World world = *ReadWorld(*volume);
+  const Image image = volume.disk()->Copy();
+  for (const store::OpenOptions& options : {kQuiet, kReadOnly}) {
+    for (uint64_t first = 0;; ++first) {
+      SCOPED_TRACE("read " + std::to_string(first) + " fails");
+      auto disk = std::make_shared<Disk>(image);
+      auto probe = std::make_shared<Probe>();
+      probe->Arm({.call = Call::kRead, .first = first, .error = EIO});
+      auto store = Store::Open(
+          std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk), probe), options);
+      if (probe->failures() == 0) break;
+      probe->Disarm();
+      if (!store.ok()) {
+        EXPECT_EQ(ErrnoOf(store.status()), EIO) << store.status();
+        store = Store::Open(std::make_unique<MemoryFile>(disk), options);
+        ASSERT_TRUE(store.ok()) << store.status();
+      }
+      const absl::StatusOr<World> read = ReadWorld(**store);
+      ASSERT_TRUE(read.ok()) << read.status();
+      EXPECT_EQ(Difference(world, *read), "");
+      ASSERT_FALSE(::testing::Test::HasFailure());
+    }
+  }
+}
+
 // While changing: a node that cannot be read fails the operation, not the volume's consistency.
 TEST(FaultTest, EachReadFailsInTurnWhileChanging) {
   Volume volume;
