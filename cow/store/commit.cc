@@ -56,6 +56,9 @@ absl::Status Core::Fail(const absl::Status& cause) {
 
 absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
   CommitPlan plan;
+  // A write may have failed while the gate was waited for. What it left half done would make an open
+  // after a crash take the whole commit for torn.
+  COW_RETURN_IF_ERROR(CheckWritable());
   changed_ = false;
   const bool closing = closing_.exchange(false);
   COW_RETURN_IF_ERROR(Seal());

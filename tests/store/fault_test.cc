@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 
+#include "absl/time/clock.h"
 #include "cow/base/status.h"
 #include "tests/store/volume.h"
 
@@ -269,6 +271,35 @@ TEST(FaultTest, AFailedFlushIsNeverRetriedIntoASuccess) {
   EXPECT_EQ(ErrnoOf(volume->health()), EIO);
   EXPECT_EQ(ErrnoOf(volume->Begin(1).status()), EROFS);
   EXPECT_EQ(ContentOf(*file), RandomBytes(10000, 2));  // reading goes on
+}
+
+// A page is written half while a commit waits for its transaction to end: such a page is in no commit,
+// as an open after a crash would take the whole of it for torn.
+TEST(FaultTest, AWriteThatFailsWhileACommitWaitsIsInNoCommit) {
+  Volume volume;
+  ObjectPointer torn = volume.CreateFile(RandomBytes(kPageSize, 1));
+  ObjectPointer kept = volume.CreateFile(RandomBytes(kPageSize, 2));
+  volume.Commit();
+  volume.Write(kept, 0, RandomBytes(kPageSize, 3));
+  absl::Status committed;
+  std::thread committer;
+  {
+    auto transaction = volume->Begin(store::FramesToWrite(kPageSize));
+    ASSERT_TRUE(transaction.ok());
+    ASSERT_TRUE(torn->Write(*transaction, 0, RandomBytes(kPageSize, 4)).ok());
+    committer = std::thread([&] { committed = volume->Commit(); });
+    absl::SleepFor(absl::Milliseconds(50));
+    volume.probe().Arm({.call = Call::kWrite, .error = EIO, .partial = true});
+    EXPECT_FALSE(torn->Write(*transaction, 0, RandomBytes(kPageSize, 5)).ok());
+    volume.probe().Disarm();
+  }
+  committer.join();
+  const auto again = Store::Open(
+      std::make_unique<MemoryFile>(std::make_shared<Disk>(volume.disk()->Copy())), kQuiet);
+  ASSERT_TRUE(again.ok()) << again.status();
+  const Bytes found = ContentOf(**(*again)->catalog().Open(kept->number()));
+  EXPECT_TRUE(found == RandomBytes(kPageSize, committed.ok() ? 3 : 2)) << committed;
+  EXPECT_TRUE(committed.ok() || ErrnoOf(committed) == EIO) << committed;
 }
 
 TEST(FaultTest, AFailedPunchLosesNothing) {
