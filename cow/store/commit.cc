@@ -48,6 +48,9 @@ absl::Status Core::CheckWritable() const {
 absl::Status Core::Fail(const absl::Status& cause) {
   absl::MutexLock lock(&health_mu_);
   if (health_.ok()) {
+    // What could not be written may be gone from the page cache: what is read then is what was there
+    // before.
+    good_.Clear();
     health_ = cause;
     failed_.store(true, std::memory_order_release);
   }

@@ -302,6 +302,51 @@ TEST(FaultTest, AWriteThatFailsWhileACommitWaitsIsInNoCommit) {
   EXPECT_TRUE(committed.ok() || ErrnoOf(committed) == EIO) << committed;
 }
 
+// A disk whose flushes fail when it is told to: what was not flushed is gone then, from the page cache
+// too.
+class LosingFile : public MemoryFile {
+ public:
+  LosingFile(std::shared_ptr<Disk> disk, const bool& fails)
+      : MemoryFile(disk), disk_(std::move(disk)), fails_(fails) {}
+
+  absl::Status Flush() override {
+    absl::MutexLock lock(&disk_->mu);
+    if (!fails_) {
+      durable_ = disk_->image;
+      return absl::OkStatus();
+    }
+    disk_->image = durable_;
+    return ErrnoStatus(EIO, "flush");
+  }
+
+ private:
+  const std::shared_ptr<Disk> disk_;
+  const bool& fails_;
+  Image durable_;
+};
+
+TEST(FaultTest, WhatAFailedFlushLostIsNotServed) {
+  bool fails = false;
+  auto store =
+      Store::Create(std::make_unique<LosingFile>(std::make_shared<Disk>(), fails), {}, kQuiet);
+  ASSERT_TRUE(store.ok()) << store.status();
+  ObjectPointer file;
+  {
+    auto transaction = (*store)->Begin(100);
+    file = *(*store)->catalog().Create(*transaction);
+    ASSERT_TRUE(file->Write(*transaction, 0, RandomBytes(100000, 1)).ok());
+  }
+  fails = true;
+  EXPECT_EQ(ErrnoOf((*store)->Commit()), EIO);
+  Bytes found(100000);
+  const absl::StatusOr<size_t> read = file->Read(0, found);
+  if (read.ok()) {
+    EXPECT_TRUE(found == RandomBytes(100000, 1)) << "what was never written is served";
+  } else {
+    EXPECT_EQ(ErrnoOf(read.status()), EIO) << read.status();
+  }
+}
+
 TEST(FaultTest, AFailedPunchLosesNothing) {
   Volume volume;
   ObjectPointer file = volume.CreateFile(RandomBytes(48 << 20, 1));
