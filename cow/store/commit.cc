@@ -32,6 +32,8 @@ constexpr uint64_t kMostLogFrames = 512;
 // A frame is freed by one commit and released by the next: done, or held by a pin, after two rounds
 // in which nothing was folded and nothing released.
 constexpr int kIdleRounds = 2;
+// A commit waits for callers no longer than so, however long the last one took: as ext4's journal.
+constexpr absl::Duration kLongestWait = absl::Milliseconds(15);
 
 }  // namespace
 
@@ -255,7 +257,7 @@ void Core::AwaitCallers() {
                                     return core->callers_ >= core->callers_served_;
                                   },
                                   this),
-                              commit_took_ / 2);
+                              std::min(commit_took_ / 2, kLongestWait));
 }
 
 CommitPause::CommitPause(Core& core) : core_(core) {
