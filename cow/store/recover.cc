@@ -30,8 +30,9 @@ constexpr size_t kSector = 512;
 // Looks at everything that a superblock reaches and that is younger than its commit before.
 class Completion {
  public:
-  Completion(const os::File& file, const format::Superblock& superblock)
-      : file_(file), superblock_(superblock) {}
+  // `whole`: the file has all frames of the volume, unless growing it was undone by the crash.
+  Completion(const os::File& file, const format::Superblock& superblock, bool whole)
+      : file_(file), superblock_(superblock), whole_(whole) {}
 
   // An error where something cannot be read: that does not tell what is there.
   absl::StatusOr<bool> Holds() {
@@ -43,10 +44,9 @@ class Completion {
  private:
   bool EverythingMatches() {
     const format::Superblock& s = superblock_;
-    // Growing the file is undone by a crash too.
     const absl::StatusOr<uint64_t> size = file_.Size();
     read_ = size.status();
-    if (!size.ok() || *size < s.total_frames * kPageSize) return false;
+    if (!size.ok() || (whole_ && *size < s.total_frames * kPageSize)) return false;
     for (const Entry& root : {s.trees.root, s.catalog.root, s.orphans.root, s.counts}) Add(root);
     for (const format::Reaped& reaped : s.reaped) {
       if (!ReapedHolds(reaped)) return false;
@@ -123,6 +123,7 @@ class Completion {
 
   const os::File& file_;
   const format::Superblock& superblock_;
+  const bool whole_;
   std::vector<Entry> entries_;  // to be looked at
   absl::flat_hash_set<FrameNumber> seen_;
   Node::Content node_;
@@ -187,7 +188,7 @@ absl::StatusOr<int> Core::Completed(const Slots& slots) const {
   if (newest.flushed.value() == 0 || !before.has_value() || before->generation != newest.flushed) {
     return slots.newest;
   }
-  const absl::StatusOr<bool> holds = Completion(*file_, newest).Holds();
+  const absl::StatusOr<bool> holds = Completion(*file_, newest, !options_.truncated).Holds();
   // Only salvage goes on with what may be: a commit given up for an error that passes is lost.
   if (!holds.ok() && !options_.truncated) {
     return Annotate(holds.status(), "looking whether the newest commit was completed");

@@ -88,7 +88,7 @@ MUTATIONS = [
     Mutation("the size of the volume not looked at",
              "a commit with one flush may lack its end",
              "recover.cc",
-             "    if (!size.ok() || *size < s.total_frames * kPageSize) return false;\n",
+             "    if (!size.ok() || (whole_ && *size < s.total_frames * kPageSize)) return false;\n",
              ""),
     Mutation("frames handed out not in the superblock",
              "their counts are not written either: they look free after an open",
