@@ -154,8 +154,14 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
   Slots slots;
   for (int slot : {0, 1}) {
     std::optional<format::Superblock>& newer = slots.slot[slot];
+    int unread = 0;
     for (int copy : {0, 1}) {
-      absl::StatusOr<format::Superblock> read = ReadCopy(slot, copy);
+      const FrameNumber frame = format::SuperblockFrame(slot, copy);
+      std::array<std::byte, kPageSize> bytes;
+      const absl::Status got = file_->Read(OffsetOf(frame), bytes);
+      unread += got.ok() ? 0 : 1;
+      absl::StatusOr<format::Superblock> read =
+          got.ok() ? format::DecodeSuperblock(bytes, frame) : got;
       if (read.ok()) {
         if (!newer.has_value() || newer->generation < read->generation) newer = *std::move(read);
       } else if (error.ok() || absl::IsUnimplemented(read.status()) ||
@@ -164,6 +170,8 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
         error = read.status();
       }
     }
+    // It may be the newest, which has two good copies: only salvage goes on without.
+    if (unread == 2 && !options_.truncated) return error;
   }
   if (absl::IsUnimplemented(error)) {
     return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
