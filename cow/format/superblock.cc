@@ -79,10 +79,14 @@ uint32_t ChecksumOf(std::span<const std::byte> bytes, FrameNumber frame) {
 absl::StatusOr<std::vector<FrameRun>> DecodeUncounted(const Raw& raw) {
   std::vector<FrameRun> runs;
   uint64_t frames = 0;
+  uint64_t end = 0;
   for (uint32_t i = 0; i < std::min<uint64_t>(raw.uncounted_count, kMaxUncountedRuns); ++i) {
     const RawRun& run = raw.uncounted[i];
     frames += std::min(run.count, kMaxUncountedFrames + 1);
     if (run.frame >= raw.total_frames || run.count > raw.total_frames - run.frame) break;
+    // In order, so that none overlap.
+    if (run.count == 0 || run.frame < end) break;
+    end = run.frame + run.count;
     runs.push_back({FrameNumber(run.frame), run.count});
   }
   if (runs.size() != raw.uncounted_count || frames > kMaxUncountedFrames) {

@@ -35,6 +35,8 @@ constexpr int kIdleRounds = 2;
 // Beside writers the background rests so many times as long as it worked: it takes a processor, the
 // locks and the disk from them.
 constexpr int kYield = 3;
+// A commit waits for callers no longer than so, however long the last one took: as ext4's journal.
+constexpr absl::Duration kLongestWait = absl::Milliseconds(15);
 
 }  // namespace
 
@@ -51,6 +53,9 @@ absl::Status Core::CheckWritable() const {
 absl::Status Core::Fail(const absl::Status& cause) {
   absl::MutexLock lock(&health_mu_);
   if (health_.ok()) {
+    // What could not be written may be gone from the page cache: what is read then is what was there
+    // before.
+    good_.Clear();
     health_ = cause;
     failed_.store(true, std::memory_order_release);
   }
@@ -59,6 +64,9 @@ absl::Status Core::Fail(const absl::Status& cause) {
 
 absl::StatusOr<Core::CommitPlan> Core::PlanCommit() {
   CommitPlan plan;
+  // A write may have failed while the gate was waited for. What it left half done would make an open
+  // after a crash take the whole commit for torn.
+  COW_RETURN_IF_ERROR(CheckWritable());
   changed_ = false;
   const bool closing = closing_.exchange(false);
   COW_RETURN_IF_ERROR(Seal());
@@ -252,7 +260,7 @@ void Core::AwaitCallers() {
                                     return core->callers_ >= core->callers_served_;
                                   },
                                   this),
-                              commit_took_ / 2);
+                              std::min(commit_took_ / 2, kLongestWait));
 }
 
 CommitPause::CommitPause(Core& core) : core_(core) {

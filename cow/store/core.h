@@ -255,7 +255,7 @@ class Core {
   absl::StatusOr<Slots> ReadSlots() const;
   // The slot to begin with: the newest, unless its commit was never completed. Of a volume that is
   // being written, ask again where the slots have changed since they were read.
-  int Completed(const Slots& slots) const;
+  absl::StatusOr<int> Completed(const Slots& slots) const;
   // These set durable_slot_: for reading, with a pin; for writing.
   absl::StatusOr<Slots> PinForReading();
   absl::StatusOr<Slots> FindForWriting();

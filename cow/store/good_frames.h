@@ -42,6 +42,15 @@ class GoodFrames {
     (*ChunkOf(frame))[bit / 64].fetch_and(~(uint64_t{1} << (bit % 64)), std::memory_order_relaxed);
   }
 
+  // Nothing is known any more.
+  void Clear() {
+    for (uint64_t i = 0; i <= highest_; ++i) {
+      Chunk* chunk = chunks_[i].load(std::memory_order_acquire);
+      if (chunk == nullptr) continue;
+      for (std::atomic<uint64_t>& bits : *chunk) bits.store(0, std::memory_order_relaxed);
+    }
+  }
+
  private:
   static constexpr uint64_t kChunkFrames = uint64_t{1} << 18;
   static constexpr uint64_t kChunks = (uint64_t{1} << 40) / kChunkFrames;

@@ -195,8 +195,9 @@ absl::Status Core::LoadForCheck() {
   COW_ASSIGN_OR_RETURN(bool locked, file_->TryLock(kWriterLock, os::LockKind::kShared));
   if (!locked) return InUse();
   const absl::StatusOr<Slots> slots = ReadSlots();
-  absl::Status status = slots.status();
-  const format::Superblock* superblock = status.ok() ? &*slots->slot[Completed(*slots)] : nullptr;
+  const absl::StatusOr<int> slot = slots.ok() ? Completed(*slots) : slots.status();
+  absl::Status status = slot.status();
+  const format::Superblock* superblock = status.ok() ? &*slots->slot[*slot] : nullptr;
   if (status.ok() && superblock->generation.value() != durable_.load()) {
     status = MakeError(absl::StatusCode::kUnavailable, EAGAIN,
                        file_->name() + ": written since it was opened; open it again to check it");

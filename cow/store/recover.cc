@@ -30,16 +30,27 @@ constexpr size_t kSector = 512;
 // Looks at everything that a superblock reaches and that is younger than its commit before.
 class Completion {
  public:
-  Completion(const os::File& file, const format::Superblock& superblock)
-      : file_(file), superblock_(superblock) {}
+  // `whole`: the file has all frames of the volume, unless growing it was undone by the crash.
+  Completion(const os::File& file, const format::Superblock& superblock, bool whole)
+      : file_(file), superblock_(superblock), whole_(whole) {}
 
-  bool Holds() {
+  // An error where something cannot be read: that does not tell what is there.
+  absl::StatusOr<bool> Holds() {
+    const bool holds = EverythingMatches();
+    if (!read_.ok()) return read_;
+    return holds;
+  }
+
+ private:
+  bool EverythingMatches() {
     const format::Superblock& s = superblock_;
-    // Growing the file is undone by a crash too.
     const absl::StatusOr<uint64_t> size = file_.Size();
-    if (!size.ok() || *size < s.total_frames * kPageSize) return false;
+    read_ = size.status();
+    if (!size.ok() || (whole_ && *size < s.total_frames * kPageSize)) return false;
     for (const Entry& root : {s.trees.root, s.catalog.root, s.orphans.root, s.counts}) Add(root);
-    for (const format::Reaped& reaped : s.reaped) Add(reaped.node);
+    for (const format::Reaped& reaped : s.reaped) {
+      if (!ReapedHolds(reaped)) return false;
+    }
     if (!LogHolds(s.count_log.tail, /*of_counts=*/true)) return false;
     if (!LogHolds(s.free_log.tail, /*of_counts=*/false)) return false;
     while (!entries_.empty()) {
@@ -51,7 +62,6 @@ class Completion {
     return true;
   }
 
- private:
   bool IsYoung(const Entry& entry) const {
     return !entry.empty() && entry.birth() > superblock_.flushed;
   }
@@ -63,22 +73,36 @@ class Completion {
   // Whether the frame, which is in node_ then, is what `entry` says. More frames than a commit with
   // one flush can have are those of an image that no commit wrote.
   bool Matches(const Entry& entry) {
-    return seen_.size() <= kMostUnflushed &&
-           file_.Read(OffsetOf(entry.frame()), std::as_writable_bytes(std::span(node_.entries)))
-               .ok() &&
-           FrameChecksum(entry.frame(), entry.birth(), std::as_bytes(std::span(node_.entries))) ==
-               entry.checksum();
+    if (seen_.size() > kMostUnflushed) return false;
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(node_.entries));
+    read_ = file_.Read(OffsetOf(entry.frame()), bytes);
+    return read_.ok() && FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum();
   }
 
-  // A node that is not well formed is reported by who uses it.
-  void AddChildren(const Entry& entry) {
+  // A node that is not well formed is reported by who uses it. The first `done` children are left
+  // away.
+  void AddChildren(const Entry& entry, uint32_t done = 0) {
+    const auto add = [&](const Entry& child) {
+      if (child.empty()) return;
+      if (done == 0) return Add(child);
+      --done;
+    };
     if (entry.level() > 0) {
-      for (const Entry& child : node_.entries) Add(child);
+      for (const Entry& child : node_.entries) add(child);
       return;
     }
     for (const format::Record& record : node_.records) {
-      if (record.used()) Add(record.root);
+      if (record.used()) add(record.root);
     }
+  }
+
+  // Children that have lost their reference are free from this commit on, and may be used again while
+  // it is the newest.
+  bool ReapedHolds(const format::Reaped& reaped) {
+    if (!IsYoung(reaped.node) || !seen_.insert(reaped.node.frame()).second) return true;
+    if (!Matches(reaped.node)) return false;
+    if (reaped.node.has_children()) AddChildren(reaped.node, reaped.next);
+    return true;
   }
 
   // What a log of counts names is still referred to by what is not counted yet, and nothing else may.
@@ -99,9 +123,11 @@ class Completion {
 
   const os::File& file_;
   const format::Superblock& superblock_;
+  const bool whole_;
   std::vector<Entry> entries_;  // to be looked at
   absl::flat_hash_set<FrameNumber> seen_;
   Node::Content node_;
+  absl::Status read_;  // the last; nothing is looked at after one that failed
 };
 
 std::optional<std::array<std::byte, kPageSize>> Bytes(
@@ -128,8 +154,14 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
   Slots slots;
   for (int slot : {0, 1}) {
     std::optional<format::Superblock>& newer = slots.slot[slot];
+    int unread = 0;
     for (int copy : {0, 1}) {
-      absl::StatusOr<format::Superblock> read = ReadCopy(slot, copy);
+      const FrameNumber frame = format::SuperblockFrame(slot, copy);
+      std::array<std::byte, kPageSize> bytes;
+      const absl::Status got = file_->Read(OffsetOf(frame), bytes);
+      unread += got.ok() ? 0 : 1;
+      absl::StatusOr<format::Superblock> read =
+          got.ok() ? format::DecodeSuperblock(bytes, frame) : got;
       if (read.ok()) {
         if (!newer.has_value() || newer->generation < read->generation) newer = *std::move(read);
       } else if (error.ok() || absl::IsUnimplemented(read.status()) ||
@@ -138,6 +170,8 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
         error = read.status();
       }
     }
+    // It may be the newest, which has two good copies: only salvage goes on without.
+    if (unread == 2 && !options_.truncated) return error;
   }
   if (absl::IsUnimplemented(error)) {
     return MakeError(absl::StatusCode::kUnimplemented, EOPNOTSUPP,
@@ -156,13 +190,18 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
                    absl::StrCat(file_->name(), ": ", error.message(), ", in no copy"));
 }
 
-int Core::Completed(const Slots& slots) const {
+absl::StatusOr<int> Core::Completed(const Slots& slots) const {
   const format::Superblock& newest = *slots.slot[slots.newest];
   const std::optional<format::Superblock>& before = slots.slot[1 - slots.newest];
   if (newest.flushed.value() == 0 || !before.has_value() || before->generation != newest.flushed) {
     return slots.newest;
   }
-  return Completion(*file_, newest).Holds() ? slots.newest : 1 - slots.newest;
+  const absl::StatusOr<bool> holds = Completion(*file_, newest, !options_.truncated).Holds();
+  // Only salvage goes on with what may be: a commit given up for an error that passes is lost.
+  if (!holds.ok() && !options_.truncated) {
+    return Annotate(holds.status(), "looking whether the newest commit was completed");
+  }
+  return holds.value_or(true) ? slots.newest : 1 - slots.newest;
 }
 
 absl::StatusOr<Slots> Core::PinForReading() {
@@ -179,7 +218,7 @@ absl::StatusOr<Slots> Core::PinForReading() {
     bool same = again == slots;
     int completed = chosen;
     if (locked && same) {
-      completed = Completed(slots);
+      COW_ASSIGN_OR_RETURN(completed, Completed(slots));
       if (completed == chosen) {
         durable_slot_ = chosen;
         return slots;
@@ -197,7 +236,7 @@ absl::StatusOr<Slots> Core::PinForReading() {
 
 absl::StatusOr<Slots> Core::FindForWriting() {
   COW_ASSIGN_OR_RETURN(Slots slots, ReadSlots());
-  durable_slot_ = Completed(slots);
+  COW_ASSIGN_OR_RETURN(durable_slot_, Completed(slots));
   return slots;
 }
 

@@ -132,6 +132,23 @@ TEST(CommitTest, ATruncatedVolumeIsRefused) {
   EXPECT_TRUE(absl::IsDataLoss(Store::Open(std::make_unique<MemoryFile>(disk), kQuiet).status()));
 }
 
+// What is cut off is not what the newest commit lacks.
+TEST(CommitTest, SalvageOfATruncatedVolumeFindsWhatWasCommittedLast) {
+  Volume volume;
+  ObjectPointer file = volume.CreateFile(RandomBytes(10000, 1));
+  volume.Commit();
+  volume.Write(file, 0, RandomBytes(10000, 2));
+  volume.Commit();
+  Image image = volume.disk()->Copy();
+  image.Resize(image.size() - kPageSize);
+  store::OpenOptions options = kReadOnly;
+  options.truncated = true;
+  const auto salvage =
+      Store::Open(std::make_unique<MemoryFile>(std::make_shared<Disk>(image)), options);
+  ASSERT_TRUE(salvage.ok()) << salvage.status();
+  EXPECT_TRUE(ContentOf(**(*salvage)->catalog().Open(file->number())) == RandomBytes(10000, 2));
+}
+
 // Puts `change` into every superblock of a closed volume.
 void ChangeSuperblocks(Volume& volume, const std::function<void(format::Superblock&)>& change) {
   MemoryFile file(volume.disk());

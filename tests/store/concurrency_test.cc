@@ -7,6 +7,7 @@
 #include <functional>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "cow/base/status.h"
 #include "tests/store/volume.h"
 
@@ -251,6 +252,35 @@ TEST(GroupCommitTest, CallersThatArriveTogetherShareAFlush) {
   });
   // Alone, each would flush twice.
   EXPECT_LT(SlowFile::flushes.load(), 2u * kThreads * kRounds * 3 / 4);
+}
+
+// A commit that took long and served many says little of the next one.
+TEST(GroupCommitTest, WhoIsAloneAfterASlowCommitDoesNotWaitLong) {
+  struct StallingFile : MemoryFile {
+    StallingFile(std::shared_ptr<Disk> disk, const std::atomic<int>& milliseconds)
+        : MemoryFile(std::move(disk)), milliseconds(milliseconds) {}
+    absl::Status Flush() override {
+      absl::SleepFor(absl::Milliseconds(milliseconds.load()));
+      return absl::OkStatus();
+    }
+    const std::atomic<int>& milliseconds;
+  };
+  std::atomic<int> stall = 0;
+  auto store =
+      *Store::Create(std::make_unique<StallingFile>(std::make_shared<Disk>(), stall), {}, kQuiet);
+  const auto change = [&] {
+    {
+      auto transaction = store->Begin(store::kFramesToChange);
+      ASSERT_TRUE(store->catalog().Create(*transaction).ok());
+    }
+    ASSERT_TRUE(store->Commit().ok());
+  };
+  stall = 1000;
+  InThreads(4, [&](int) { change(); });
+  stall = 0;
+  const auto start = std::chrono::steady_clock::now();
+  change();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(250));
 }
 
 }  // namespace

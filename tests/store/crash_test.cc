@@ -171,6 +171,55 @@ TEST(CrashTest, EachFrameThatACommitLacksUndoesIt) {
   LoseEachFrameInTurn(/*commits_per_fold=*/256);
 }
 
+// A large file is removed before it was ever committed, and reaped in part by the commit that tells
+// of it. Its pages are used again beside the next commit, and that one is lost: the one before has
+// been acknowledged, and stays.
+TEST(CrashTest, PagesOfWhatIsReapedAreUsedAgain) {
+  for (uint64_t folded = 2; folded < 14; ++folded) {
+    SCOPED_TRACE(folded);
+    const auto disk = std::make_shared<Disk>();
+    const auto recording = std::make_shared<Recording>();
+    const store::OpenOptions options = {
+        .commit_seconds = 0, .one_flush_frames = 400, .fold_per_commit = folded};
+    auto store = store::Store::Create(std::make_unique<RecordingFile>(disk, recording),
+                                      {.max_bytes = 8 << 20}, options);
+    ASSERT_TRUE(store.ok()) << store.status();
+    const auto write = [&](uint64_t pages) {
+      auto transaction = (*store)->Begin(store::FramesToWrite(pages * kPageSize) + 24);
+      EXPECT_TRUE(transaction.ok()) << transaction.status();
+      ObjectPointer file = *(*store)->catalog().Create(*transaction);
+      EXPECT_TRUE(file->Write(*transaction, 0, RandomBytes(pages * kPageSize, pages)).ok());
+      return file;
+    };
+    ObjectPointer large = write(300);
+    ASSERT_TRUE((*store)->BeginFrozen(0).ok());
+    {
+      auto transaction = (*store)->Begin(2 * store::kFramesToChange);
+      ASSERT_TRUE((*store)->catalog().Remove(*transaction, large).ok());
+    }
+    large.reset();
+    ASSERT_TRUE((*store)->BeginFrozen(0).ok());  // its last handle goes
+    const ObjectNumber kept = write(1)->number();
+    ASSERT_TRUE((*store)->Commit().ok());
+    // More than a commit with one flush has: its first flush comes before its superblock.
+    write(450);
+    Image lost;
+    recording->before_flush = [&] {
+      if (lost.size() > 0) return;
+      write((*store)->space().available_frames - 60);
+      lost = disk->Copy();
+    };
+    ASSERT_TRUE((*store)->Commit().ok());
+    const auto again =
+        store::Store::Open(std::make_unique<MemoryFile>(std::make_shared<Disk>(lost)), options);
+    ASSERT_TRUE(again.ok()) << again.status();
+    const auto found = (*again)->catalog().Open(kept);
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(ContentOf(**found), RandomBytes(kPageSize, 1));
+    EXPECT_EQ(Damages(**again), "");
+  }
+}
+
 // A superblock is torn, with one sector of garbage, and the next one in its place is torn too and
 // writes just that sector. The commit was lost, and stays so.
 TEST(CrashTest, ALostCommitDoesNotComeBack) {

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 
+#include "absl/time/clock.h"
 #include "cow/base/status.h"
 #include "tests/store/volume.h"
 
@@ -194,6 +196,43 @@ TEST(FaultTest, EachReadFailsInTurn) {
   }
 }
 
+// After a crash: whether the newest commit was completed is not guessed at.
+TEST(FaultTest, EachReadFailsInTurnOfAVolumeThatWasNotClosed) {
+  Volume volume;
+  ObjectPointer file = volume.CreateFile(RandomBytes(10000, 1));
+  volume.Commit();
+  volume.Write(file, 5000, RandomBytes(90000, 2));
+  volume.Commit();
+  const World world = *ReadWorld(*volume);
+  const Image image = volume.disk()->Copy();
+  const auto fail = [&](const store::OpenOptions& options, uint64_t count) {
+    for (uint64_t first = 0;; ++first) {
+      SCOPED_TRACE("read " + std::to_string(first) + " fails");
+      auto disk = std::make_shared<Disk>(image);
+      auto probe = std::make_shared<Probe>();
+      probe->Arm({.call = Call::kRead, .first = first, .count = count, .error = EIO});
+      auto store = Store::Open(
+          std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk), probe), options);
+      if (probe->failures() == 0) break;
+      probe->Disarm();
+      if (!store.ok()) {
+        EXPECT_EQ(ErrnoOf(store.status()), EIO) << store.status();
+        store = Store::Open(std::make_unique<MemoryFile>(disk), options);
+        ASSERT_TRUE(store.ok()) << store.status();
+      }
+      const absl::StatusOr<World> read = ReadWorld(**store);
+      ASSERT_TRUE(read.ok()) << read.status();
+      EXPECT_EQ(Difference(world, *read), "");
+      ASSERT_FALSE(::testing::Test::HasFailure());
+    }
+  };
+  // Two that follow each other may be both copies of a superblock.
+  for (const uint64_t count : {1, 2}) {
+    fail(kQuiet, count);
+    fail(kReadOnly, count);
+  }
+}
+
 // While changing: a node that cannot be read fails the operation, not the volume's consistency.
 TEST(FaultTest, EachReadFailsInTurnWhileChanging) {
   Volume volume;
@@ -237,6 +276,80 @@ TEST(FaultTest, AFailedFlushIsNeverRetriedIntoASuccess) {
   EXPECT_EQ(ErrnoOf(volume->health()), EIO);
   EXPECT_EQ(ErrnoOf(volume->Begin(1).status()), EROFS);
   EXPECT_EQ(ContentOf(*file), RandomBytes(10000, 2));  // reading goes on
+}
+
+// A page is written half while a commit waits for its transaction to end: such a page is in no commit,
+// as an open after a crash would take the whole of it for torn.
+TEST(FaultTest, AWriteThatFailsWhileACommitWaitsIsInNoCommit) {
+  Volume volume;
+  ObjectPointer torn = volume.CreateFile(RandomBytes(kPageSize, 1));
+  ObjectPointer kept = volume.CreateFile(RandomBytes(kPageSize, 2));
+  volume.Commit();
+  volume.Write(kept, 0, RandomBytes(kPageSize, 3));
+  absl::Status committed;
+  std::thread committer;
+  {
+    auto transaction = volume->Begin(store::FramesToWrite(kPageSize));
+    ASSERT_TRUE(transaction.ok());
+    ASSERT_TRUE(torn->Write(*transaction, 0, RandomBytes(kPageSize, 4)).ok());
+    committer = std::thread([&] { committed = volume->Commit(); });
+    absl::SleepFor(absl::Milliseconds(50));
+    volume.probe().Arm({.call = Call::kWrite, .error = EIO, .partial = true});
+    EXPECT_FALSE(torn->Write(*transaction, 0, RandomBytes(kPageSize, 5)).ok());
+    volume.probe().Disarm();
+  }
+  committer.join();
+  const auto again = Store::Open(
+      std::make_unique<MemoryFile>(std::make_shared<Disk>(volume.disk()->Copy())), kQuiet);
+  ASSERT_TRUE(again.ok()) << again.status();
+  const Bytes found = ContentOf(**(*again)->catalog().Open(kept->number()));
+  EXPECT_TRUE(found == RandomBytes(kPageSize, committed.ok() ? 3 : 2)) << committed;
+  EXPECT_TRUE(committed.ok() || ErrnoOf(committed) == EIO) << committed;
+}
+
+// A disk whose flushes fail when it is told to: what was not flushed is gone then, from the page cache
+// too.
+class LosingFile : public MemoryFile {
+ public:
+  LosingFile(std::shared_ptr<Disk> disk, const bool& fails)
+      : MemoryFile(disk), disk_(std::move(disk)), fails_(fails) {}
+
+  absl::Status Flush() override {
+    absl::MutexLock lock(&disk_->mu);
+    if (!fails_) {
+      durable_ = disk_->image;
+      return absl::OkStatus();
+    }
+    disk_->image = durable_;
+    return ErrnoStatus(EIO, "flush");
+  }
+
+ private:
+  const std::shared_ptr<Disk> disk_;
+  const bool& fails_;
+  Image durable_;
+};
+
+TEST(FaultTest, WhatAFailedFlushLostIsNotServed) {
+  bool fails = false;
+  auto store =
+      Store::Create(std::make_unique<LosingFile>(std::make_shared<Disk>(), fails), {}, kQuiet);
+  ASSERT_TRUE(store.ok()) << store.status();
+  ObjectPointer file;
+  {
+    auto transaction = (*store)->Begin(100);
+    file = *(*store)->catalog().Create(*transaction);
+    ASSERT_TRUE(file->Write(*transaction, 0, RandomBytes(100000, 1)).ok());
+  }
+  fails = true;
+  EXPECT_EQ(ErrnoOf((*store)->Commit()), EIO);
+  Bytes found(100000);
+  const absl::StatusOr<size_t> read = file->Read(0, found);
+  if (read.ok()) {
+    EXPECT_TRUE(found == RandomBytes(100000, 1)) << "what was never written is served";
+  } else {
+    EXPECT_EQ(ErrnoOf(read.status()), EIO) << read.status();
+  }
 }
 
 TEST(FaultTest, AFailedPunchLosesNothing) {
