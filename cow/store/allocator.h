@@ -117,6 +117,7 @@ class Allocator {
   uint64_t UnreadyFree() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status MakeReady(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ScanForFree(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status MakeRunReady(uint64_t begin, uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Extend(uint64_t frames) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status BackCounts(FrameNumber begin, FrameNumber end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void InsertReady(uint64_t begin, uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -18,6 +18,10 @@ constexpr uint64_t kShortWrite = 16;        // shorter ones are
 constexpr uint64_t kSmallestGrowth = 256;   // 1 MiB
 constexpr uint64_t kLargestGrowth = 16384;  // 64 MiB
 
+absl::Status NamingTheHost(const absl::Status& status) {
+  return ErrnoOf(status) == ENOSPC ? Annotate(status, "the host filesystem is full") : status;
+}
+
 }  // namespace
 
 // Writes that follow each other go to frames that follow each other, whatever is freed meanwhile: a
@@ -130,8 +134,11 @@ absl::Status Allocator::MakeReady(uint64_t frames) {
   absl::Status extended = Extend(goal - ready_total_);
   host_full_ = absl::IsResourceExhausted(extended);
   if (extended.ok()) return extended;
-  if (UnreadyFree() > 0) COW_RETURN_IF_ERROR(ScanForFree(goal - ready_total_));
-  return ready_total_ >= goal ? absl::OkStatus() : extended;
+  absl::Status scanned;
+  if (UnreadyFree() > 0) scanned = ScanForFree(goal - ready_total_);
+  if (absl::IsDataLoss(scanned)) return scanned;
+  if (ready_total_ >= goal) return absl::OkStatus();
+  return scanned.ok() ? extended : scanned;
 }
 
 absl::Status Allocator::ScanForFree(uint64_t frames) {
@@ -150,14 +157,30 @@ absl::Status Allocator::ScanForFree(uint64_t frames) {
         ++frame;
       }
       if (frame > begin) {
-        COW_RETURN_IF_ERROR(BackCounts(FrameNumber(begin), FrameNumber(frame)));
-        COW_RETURN_IF_ERROR(
-            file_.Allocate(OffsetOf(FrameNumber(begin)), (frame - begin) * kPageSize));
-        InsertReady(begin, frame);
+        absl::Status status = BackCounts(FrameNumber(begin), FrameNumber(frame));
+        if (status.ok()) status = MakeRunReady(begin, frame);
+        COW_RETURN_IF_ERROR(NamingTheHost(status));
         found += frame - begin;
       } else {
         ++frame;
       }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Where the host has less left than the run takes, it is as long as there is space for.
+absl::Status Allocator::MakeRunReady(uint64_t begin, uint64_t end) {
+  for (uint64_t step = end - begin; begin < end;) {
+    step = std::min(step, end - begin);
+    absl::Status status = file_.Allocate(OffsetOf(FrameNumber(begin)), step * kPageSize);
+    if (status.ok()) {
+      InsertReady(begin, begin + step);
+      begin += step;
+    } else if (ErrnoOf(status) != ENOSPC || step == 1) {
+      return status;
+    } else {
+      step /= 2;
     }
   }
   return absl::OkStatus();
@@ -218,7 +241,7 @@ absl::Status Allocator::Extend(uint64_t frames) {
     }
     if (ErrnoOf(status) != ENOSPC) return status;
   }
-  return Annotate(status, "the host filesystem is full");
+  return NamingTheHost(status);
 }
 
 }  // namespace cow::store

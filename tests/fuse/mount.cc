@@ -79,7 +79,8 @@ Outcome Shell(const std::string& line, const std::string& directory) {
   return RunProgram({"bash", "-c", absl::StrCat("cd '", directory, "' && { ", line, "\n}")});
 }
 
-Mount::Mount() : mountpoint_(directory_ / "mnt") {
+Mount::Mount(const std::string& volume)
+    : volume_(volume.empty() ? directory_ / "volume" : volume), mountpoint_(directory_ / "mnt") {
   // Other users are part of what is tested.
   chmod(directory_.path().c_str(), 0755);
   mkdir(mountpoint_.c_str(), 0755);

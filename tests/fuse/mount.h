@@ -34,8 +34,8 @@ Outcome Shell(const std::string& line, const std::string& directory = "/");
 
 class Mount {
  public:
-  // Makes a volume in a directory of its own, without mounting it.
-  Mount();
+  // Of a volume in a directory of its own, or of the one given; does not mount it yet.
+  explicit Mount(const std::string& volume = "");
   ~Mount();
   Mount(const Mount&) = delete;
   Mount& operator=(const Mount&) = delete;
@@ -52,7 +52,7 @@ class Mount {
   bool Restart();
 
   pid_t pid() const { return pid_; }
-  std::string volume() const { return directory_ / "volume"; }
+  const std::string& volume() const { return volume_; }
   const std::string& path() const { return mountpoint_; }
   std::string operator/(const std::string& name) const { return mountpoint_ + "/" + name; }
 
@@ -70,6 +70,7 @@ class Mount {
   int Wait();
 
   TemporaryDirectory directory_;
+  const std::string volume_;
   const std::string mountpoint_;
   pid_t pid_ = -1;
 };

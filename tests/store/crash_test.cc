@@ -72,45 +72,7 @@ void CrashEverywhere(uint64_t seed, uint64_t points) {
   }
 }
 
-// 50,000 in all; in parts, so that they run beside each other. Each begins with another kind of
-// workload.
-TEST(CrashTest, LongRunSurvivesEveryCrash1) { CrashEverywhere(1000, 12500); }
-TEST(CrashTest, LongRunSurvivesEveryCrash2) { CrashEverywhere(2005, 12500); }
-TEST(CrashTest, LongRunSurvivesEveryCrash3) { CrashEverywhere(3006, 12500); }
-TEST(CrashTest, LongRunSurvivesEveryCrash4) { CrashEverywhere(4003, 12500); }
-
-TEST(CrashTest, SurvivesCrashes) {
-  for (uint64_t seed : {1, 2, 3, 4}) {
-    CrashRun run(seed);
-    ASSERT_EQ(run.failure(), "");
-    for (uint64_t point = 0; point < run.points(); point += 17) {
-      const std::string wrong = run.Check(point);
-      ASSERT_TRUE(wrong.empty()) << wrong << Replay(seed, point);
-    }
-  }
-}
-
-// Pages are written one by one beside commits, and fill every hole: so a frame of a log that is free
-// too early is written at once.
-TEST(CrashTest, SurvivesCrashesWhileFramesAreSoonUsedAgain) {
-  for (uint64_t seed : {5, 12}) {
-    CrashOptions options;
-    options.create.max_bytes = 4 << 20;
-    options.open.fold_per_commit = 40;
-    options.workload.max_write = kPageSize;
-    options.workload.max_size = 160 * 1024;
-    options.workload.far_offset = 0;
-    options.steps = 600;
-    options.beside = 24;
-    CrashRun run(seed, options);
-    ASSERT_EQ(run.failure(), "");
-    for (uint64_t point = 0; point < run.points(); point += 41) {
-      if (run.Redundant(point)) continue;
-      const std::string wrong = run.Check(point);
-      ASSERT_TRUE(wrong.empty()) << wrong << "seed " << seed << ", point " << point;
-    }
-  }
-}
+// The shortest come first: tests/mutation ends with the first that fails.
 
 // Of a commit with one flush everything arrives but one frame, each in turn: data, nodes, counts and
 // both logs. The commit is undone as a whole, unless nothing needs the frame.
@@ -258,6 +220,46 @@ TEST(CrashTest, ALostCommitDoesNotComeBack) {
     EXPECT_EQ((*again)->catalog().Open(ObjectNumber(3)).ok(), found) << "slot " << slot;
   }
   EXPECT_EQ(lost, 1);
+}
+
+TEST(CrashTest, SurvivesCrashes) {
+  for (uint64_t seed : {1, 2, 3, 4}) {
+    CrashRun run(seed);
+    ASSERT_EQ(run.failure(), "");
+    for (uint64_t point = 0; point < run.points(); point += 17) {
+      const std::string wrong = run.Check(point);
+      ASSERT_TRUE(wrong.empty()) << wrong << Replay(seed, point);
+    }
+  }
+}
+
+// 50,000 in all; in parts, so that they run beside each other. Each begins with another kind of
+// workload.
+TEST(CrashTest, LongRunSurvivesEveryCrash1) { CrashEverywhere(1000, 12500); }
+TEST(CrashTest, LongRunSurvivesEveryCrash2) { CrashEverywhere(2005, 12500); }
+TEST(CrashTest, LongRunSurvivesEveryCrash3) { CrashEverywhere(3006, 12500); }
+TEST(CrashTest, LongRunSurvivesEveryCrash4) { CrashEverywhere(4003, 12500); }
+
+// Pages are written one by one beside commits, and fill every hole: so a frame of a log that is free
+// too early is written at once.
+TEST(CrashTest, SurvivesCrashesWhileFramesAreSoonUsedAgain) {
+  for (uint64_t seed : {5, 12}) {
+    CrashOptions options;
+    options.create.max_bytes = 4 << 20;
+    options.open.fold_per_commit = 40;
+    options.workload.max_write = kPageSize;
+    options.workload.max_size = 160 * 1024;
+    options.workload.far_offset = 0;
+    options.steps = 600;
+    options.beside = 24;
+    CrashRun run(seed, options);
+    ASSERT_EQ(run.failure(), "");
+    for (uint64_t point = 0; point < run.points(); point += 41) {
+      if (run.Redundant(point)) continue;
+      const std::string wrong = run.Check(point);
+      ASSERT_TRUE(wrong.empty()) << wrong << "seed " << seed << ", point " << point;
+    }
+  }
 }
 
 TEST(CrashTest, ReplaysOnePoint) {

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "cow/base/status.h"
+
 namespace cow::test {
 
 using store::kFramesToChange;
@@ -23,16 +25,29 @@ void ExpectOk(const absl::Status& status) { EXPECT_TRUE(status.ok()) << status; 
 
 Volume::Volume(const store::CreateOptions& create, const store::OpenOptions& options)
     : disk_(std::make_shared<Disk>()), options_(options) {
-  store_ = Value(Store::Create(
-      std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk_), probe_), create, options));
+  store_ = Value(Store::Create(Value(OpenFile(os::OpenMode::kCreate)), create, options));
 }
 
 Volume::Volume(std::shared_ptr<Disk> disk) : disk_(std::move(disk)), options_(kQuiet) { Reopen(); }
 
+Volume::Volume(std::string path, const store::CreateOptions& create)
+    : path_(std::move(path)), options_(kQuiet) {
+  store_ = Value(Store::Create(Value(OpenFile(os::OpenMode::kCreate)), create, options_));
+}
+
+absl::StatusOr<std::unique_ptr<os::File>> Volume::OpenFile(os::OpenMode mode) {
+  std::unique_ptr<os::File> file;
+  if (disk_ != nullptr) {
+    file = std::make_unique<MemoryFile>(disk_);
+  } else {
+    COW_ASSIGN_OR_RETURN(file, os::OpenFile(path_, mode));
+  }
+  return std::make_unique<ProbedFile>(std::move(file), probe_);
+}
+
 void Volume::Reopen() {
   store_.reset();
-  store_ = Value(Store::Open(
-      std::make_unique<ProbedFile>(std::make_unique<MemoryFile>(disk_), probe_), options_));
+  store_ = Value(Store::Open(Value(OpenFile(os::OpenMode::kWrite)), options_));
 }
 
 absl::StatusOr<std::unique_ptr<Store>> Volume::OpenAnother(const store::OpenOptions& options) {

@@ -1,4 +1,4 @@
-// A volume on a disk in memory, with the usual operations in one line each; where one fails that
+// A volume on a disk in memory, or on the host, with the usual operations in one line each; where one fails that
 // should not, the test fails.
 #pragma once
 
@@ -33,6 +33,8 @@ class Volume {
                   const store::OpenOptions& options = kQuiet);
   // The one that is on `disk`.
   explicit Volume(std::shared_ptr<Disk> disk);
+  // A new one in the file `path` of the host.
+  Volume(std::string path, const store::CreateOptions& create);
 
   store::Store* operator->() { return store_.get(); }
   store::Store& operator*() { return *store_; }
@@ -64,7 +66,10 @@ class Volume {
   void ExpectClean();
 
  private:
-  const std::shared_ptr<Disk> disk_;
+  absl::StatusOr<std::unique_ptr<os::File>> OpenFile(os::OpenMode mode);
+
+  const std::string path_;            // "" for one in memory
+  const std::shared_ptr<Disk> disk_;  // null for one on the host
   const std::shared_ptr<Probe> probe_ = std::make_shared<Probe>();
   const store::OpenOptions options_;
   std::unique_ptr<store::Store> store_;

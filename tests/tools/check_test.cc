@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -22,11 +21,6 @@ class CheckCommand : public ::testing::Test {
  protected:
   CheckCommand() : volume_(directory_ / "v.cow") {}
 
-  static std::string Do(const std::vector<std::string>& arguments) {
-    const Ran ran = RunCowctl(arguments);
-    EXPECT_EQ(ran.status, kDone) << ran.out << ran.err;
-    return ran.out;
-  }
   // A file of `count` pages of a letter.
   void Fill(const std::string& path, size_t count, char letter) {
     auto volume = Volume::Open(volume_);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cow/base/status.h"
+#include "gtest/gtest.h"
 #include "tools/cowctl/run.h"
 #include "tools/cowctl/target.h"
 
@@ -124,6 +125,14 @@ inline Ran RunCowctl(const std::vector<std::string>& arguments) {
   std::ostringstream err;
   const int status = Run(arguments, {.out = out, .err = err});
   return {.status = status, .out = out.str(), .err = err.str()};
+}
+
+// The same, expected to succeed and to have no complaint; the result is its output.
+inline std::string Do(const std::vector<std::string>& arguments) {
+  const Ran ran = RunCowctl(arguments);
+  EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
+  EXPECT_EQ(ran.err, "") << ::testing::PrintToString(arguments);
+  return ran.out;
 }
 
 inline Ran RunOn(FakeVolume& volume, const std::vector<std::string>& arguments,

@@ -12,7 +12,6 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -77,12 +76,6 @@ class MountCommands : public ::testing::Test {
     }
     waitpid(daemon_, nullptr, 0);
     daemon_ = -1;
-  }
-
-  static std::string Do(const std::vector<std::string>& arguments) {
-    const Ran ran = RunCowctl(arguments);
-    EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
-    return ran.out;
   }
 
   static nlohmann::json Json(std::vector<std::string> arguments) {

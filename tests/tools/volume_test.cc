@@ -9,7 +9,6 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,14 +27,6 @@ using ::testing::HasSubstr;
 class VolumeCommands : public ::testing::Test {
  protected:
   VolumeCommands() : volume_(directory_ / "v.cow") {}
-
-  // Runs it and expects it to succeed; the result is its output.
-  static std::string Do(const std::vector<std::string>& arguments) {
-    const Ran ran = RunCowctl(arguments);
-    EXPECT_EQ(ran.status, kDone) << ::testing::PrintToString(arguments) << "\n" << ran.err;
-    EXPECT_EQ(ran.err, "");
-    return ran.out;
-  }
 
   std::string At(const std::string& path) const { return volume_ + ":/" + path; }
 
