@@ -169,7 +169,7 @@ MUTATIONS = [
     Mutation("a drop not logged",
              "what is overwritten is never freed",
              "fold.cc",
-             "    count_log_.Append(entry.With(CountOperation::kDrop), generation());\n",
+             "    count_log_.Append(old[i].With(CountOperation::kDrop), generation());\n",
              ""),
     Mutation("a node's copy not logged",
              "what the copy refers to is counted once for two",
