@@ -148,6 +148,8 @@ int RunElsewhere(const char* name, const std::string& path) {
   const pid_t child = fork();
   if (child == 0) {
     setenv("COW_TEST_VOLUME", path.c_str(), 1);
+    // Whatever a killed one leaves is within what this one takes away.
+    setenv("TMPDIR", std::filesystem::path(path).parent_path().c_str(), 1);
     execl("/proc/self/exe", "core_test", filter.c_str(), "--gtest_also_run_disabled_tests",
           "--gtest_brief=1", nullptr);
     _exit(127);
