@@ -199,7 +199,11 @@ absl::StatusOr<int> Core::Completed(const Slots& slots) const {
   const absl::StatusOr<bool> holds = Completion(*file_, newest, !options_.truncated).Holds();
   // Only salvage goes on with what may be: a commit given up for an error that passes is lost.
   if (!holds.ok() && !options_.truncated) {
-    return Annotate(holds.status(), "looking whether the newest commit was completed");
+    return MakeError(
+        holds.status().code(), ErrnoOf(holds.status()),
+        absl::StrCat(holds.status().message(),
+                     ", on looking whether the newest commit was completed; try again; "
+                     "if it stays so, `cowctl salvage` copies out what can be read"));
   }
   return holds.value_or(true) ? slots.newest : 1 - slots.newest;
 }
