@@ -48,9 +48,10 @@ absl::Status Allocator::Load(const format::Superblock& superblock,
 }
 
 uint64_t Allocator::ReserveFrames() const {
-  // Enough for the logs and table paths of a commit that follows a destroy.
+  // Enough for the logs and table paths of a commit that follows a destroy; and, from 16 MiB on, for
+  // what frees space and asks for most before it does, which is a rollback.
   constexpr uint64_t kMost = 512;
-  return max_ == 0 ? kMost : std::clamp<uint64_t>(max_ / 64, 64, kMost);
+  return max_ == 0 ? kMost : std::clamp<uint64_t>(max_ / 16, 64, kMost);
 }
 
 uint64_t Allocator::UnreadyFree() const {

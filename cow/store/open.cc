@@ -141,7 +141,8 @@ absl::Status Core::Load() {
   if (size < s.total_frames * kPageSize && s.total_frames > format::kZoneHeader &&
       !(read_only_ && options_.truncated)) {
     return MakeError(absl::StatusCode::kDataLoss, EIO,
-                     file_->name() + absl::StrFormat(": truncated: %d bytes, the volume has %d",
+                     file_->name() + absl::StrFormat(": truncated: %d bytes, the volume has %d; "
+                                                     "`cowctl salvage` copies out what is there",
                                                      size, s.total_frames * kPageSize));
   }
   uuid_ = s.uuid;

@@ -184,7 +184,7 @@ absl::StatusOr<Slots> Core::ReadSlots() const {
   if (slots.slot[slots.newest].has_value()) return slots;
   if (absl::IsNotFound(error)) {
     return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
-                     file_->name() + ": not a cow volume; make one with `cowctl create`");
+                     file_->name() + ": not a cow volume: it has no superblock");
   }
   return MakeError(absl::StatusCode::kDataLoss, EIO,
                    absl::StrCat(file_->name(), ": ", error.message(), ", in no copy"));

@@ -220,6 +220,30 @@ TEST_F(OpenTest, AFullVolumeSaysSoAndStaysUsable) {
   ExpectSound(volume);
 }
 
+TEST_F(OpenTest, AFullVolumeRollsBackAndRemovesAFileThatHasSnapshots) {
+  for (const uint64_t limit : {16 * kMiB, 32 * kMiB, 100 * kMiB}) {
+    SCOPED_TRACE(limit);
+    std::filesystem::remove(path_);
+    Volume volume = Volume::Open(path_, {.create = true, .max_bytes = limit}).value();
+    const std::string block(kMiB, 'x');
+    File file = MakeFile(volume, "/a", std::string(limit / 4, 'o'));
+    const auto fill = [&] {
+      absl::Status status;
+      for (uint64_t at = 0; status.ok(); at += kMiB) status = file.Write(at, AsBytes(block));
+      EXPECT_EQ(ErrnoOf(status), ENOSPC) << status;
+    };
+    const Snapshot first = file.TakeSnapshot("first").value();
+    fill();
+    const absl::StatusOr<Snapshot> kept = volume.RollBack(first);
+    ASSERT_TRUE(kept.ok()) << kept.status();
+    EXPECT_EQ(file.size(), limit / 4);
+    fill();
+    ASSERT_EQ(volume.Remove("/a"), absl::OkStatus());
+    ASSERT_EQ(volume.Sync(), absl::OkStatus());
+    ExpectSound(volume);
+  }
+}
+
 class VolumeTest : public EachVolume {};
 COW_EACH_VOLUME(VolumeTest);
 

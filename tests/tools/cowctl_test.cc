@@ -232,7 +232,7 @@ TEST_F(Cowctl, DefragSaysWhatIsSharedAndWhatMovingItTakes) {
   EXPECT_EQ(On({"defrag", "v.cow:/a"}).out,
             "v.cow:/a: 9 extents, now 9; moved 0B\n"
             "36K lie scattered and are shared with snapshots or clones; --unshare moves them too, "
-            "and takes that much space\n");
+            "to new space\n");
   volume_.passes = {{.extents_before = 9, .extents_after = 9}};
   EXPECT_EQ(On({"defrag", "--unshare", "v.cow:/a"}).status, kDone);
   EXPECT_TRUE(volume_.unshared);

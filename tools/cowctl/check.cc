@@ -3,6 +3,8 @@
 #include <memory>
 #include <optional>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "cow/base/status.h"
 #include "cow/base/types.h"
 #include "cow/volume.h"
@@ -80,6 +82,15 @@ absl::StatusOr<RepairResult> Repair(const std::string& volume, const Environment
       [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); });
 }
 
+// A check that did not come to its end. Where that is for damage, another would not either.
+absl::Status Unchecked(const absl::Status& status, const std::string& argument) {
+  const absl::Status named = Named(status, argument);
+  const absl::string_view cause = absl::StripSuffix(named.message(), "; run `cowctl check`");
+  if (!absl::IsDataLoss(named) || cause.find("; ") != absl::string_view::npos) return named;
+  return MakeError(named.code(), ErrnoOf(named),
+                   absl::StrCat(cause, "; `cowctl salvage` copies out what can be read"));
+}
+
 }  // namespace
 
 absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environment) {
@@ -95,7 +106,7 @@ absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environ
     return UsageError("--rate \"" + *arguments.rate + "\": not a size, as in --rate 100M");
   }
   absl::StatusOr<CheckOutcome> outcome = CheckWhole(argument, *rate, environment);
-  if (!outcome.ok()) return Named(outcome.status(), argument);
+  if (!outcome.ok()) return Unchecked(outcome.status(), argument);
   std::optional<Mended> mended;
   if (arguments.repair) {
     mended = Mended{.found = outcome->damages.size(), .result = {}};

@@ -41,8 +41,11 @@ void PrintOutcome(const std::string& name, const control::Defragmented& all, con
       << "; moved " << Bytes(all.moved_bytes, format.exact) << '\n';
   if (all.shared_bytes > 0) {
     out << Bytes(all.shared_bytes, format.exact)
-        << " lie scattered and are shared with snapshots or clones; --unshare moves them too, and "
-           "takes that much space\n";
+        << " lie scattered and are shared with snapshots or clones; --unshare moves them too, to "
+           "new space\n";
+  } else if (all.moved_bytes == 0 && all.extents_after > 1) {
+    out << "nothing to gain: holes are between its extents, they are long, or what is free is in "
+           "pieces too\n";
   }
 }
 
