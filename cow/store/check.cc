@@ -106,7 +106,8 @@ absl::StatusOr<std::unique_ptr<PinnedGeneration>> Store::PinForCheck() {
 }
 
 absl::StatusOr<CheckResult> PinnedGeneration::Check(const CheckProgress& progress) {
-  if (!checker_->WalkAll(progress) || !checker_->CompareCounts(counted_frames_, progress)) {
+  if (!checker_->WalkAll(progress) || !checker_->NameSharers(progress) ||
+      !checker_->CompareCounts(counted_frames_, progress)) {
     return Ended();
   }
   core_.allocator_.ThawCounts();

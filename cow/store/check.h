@@ -28,7 +28,7 @@ struct Place {
   std::optional<PageNumber> page;      // of the object
 };
 
-// Something a check found wrong. Of a frame that several versions share one place is named.
+// Something a check found wrong. A frame that several versions share is there once for each.
 struct Damage {
   Place place;
   std::string what;

@@ -67,16 +67,21 @@ void Checker::ReportUncounted(const absl::Status& status) {
   counted_ = false;
 }
 
-bool Checker::WalkAll(const CheckProgress& progress) {
-  progress_ = progress ? &progress : nullptr;
+template <typename Visit>
+void Checker::ForEachTable(const Visit& visit) {
   for (auto [part, table] : {std::pair{Place::Part::kTrees, &reachable_.trees},
                              std::pair{Place::Part::kCatalog, &reachable_.catalog},
                              std::pair{Place::Part::kOrphans, &reachable_.orphans}}) {
     place_ = {};
     place_.part = part;
-    Walk(table->root, 0);
+    visit(table->root);
   }
   place_ = {};
+}
+
+bool Checker::WalkAll(const CheckProgress& progress) {
+  progress_ = progress ? &progress : nullptr;
+  ForEachTable([&](const Entry& root) { Walk(root, 0); });
   for (const FrameNumber frame : reachable_.freed) recount_.Add(frame);
   return !ended_;
 }
@@ -86,6 +91,11 @@ void Checker::Report(std::string what, std::optional<PageNumber> page) {
   Place place = place_;
   place.page = page;
   result_.damages.push_back({place, std::move(what)});
+}
+
+void Checker::ReportFrame(FrameNumber frame, std::string what, std::optional<PageNumber> page) {
+  damaged_.emplace(frame, what);
+  Report(std::move(what), page);
 }
 
 void Checker::Read(uint64_t frames) {
@@ -113,8 +123,9 @@ void Checker::Walk(const Entry& entry, uint64_t first) {
   Read(1);
   if (!node.ok()) {
     ++lost_nodes_;
-    Report(absl::StrFormat("%s; %s below it cannot be reached", node.status().message(),
-                           entry.table() ? "the objects" : "the pages"));
+    ReportFrame(entry.frame(),
+                absl::StrFormat("%s; %s below it cannot be reached", node.status().message(),
+                                entry.table() ? "the objects" : "the pages"));
     return;
   }
   if (entry.level() > 0) {
@@ -184,7 +195,7 @@ void Checker::CheckPages(std::span<const Entry> run, uint64_t first) {
     if (read.ok()) {
       CheckPage(run[i], page, first + i);
     } else {
-      Report(std::string(read.message()), PageNumber(first + i));
+      ReportFrame(run[i].frame(), std::string(read.message()), PageNumber(first + i));
     }
   }
   Read(run.size());
@@ -195,8 +206,51 @@ void Checker::CheckPage(const Entry& entry, std::span<const std::byte> bytes, ui
       FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum()) {
     return;
   }
-  Report(absl::StrFormat("frame %d: checksum does not match", entry.frame().value()),
-         PageNumber(page));
+  ReportFrame(entry.frame(),
+              absl::StrFormat("frame %d: checksum does not match", entry.frame().value()),
+              PageNumber(page));
+}
+
+bool Checker::NameSharers(const CheckProgress& progress) {
+  progress_ = progress ? &progress : nullptr;
+  if (!damaged_.empty()) ForEachTable([&](const Entry& root) { NameBelow(root, 0); });
+  return !ended_;
+}
+
+// In the order of the walk, so that what is found first is what the walk has reported. A node is
+// looked into again only where there is damage below it; and each time that is a report, of which
+// there is an end.
+bool Checker::NameBelow(const Entry& entry, uint64_t first) {
+  if (entry.empty() || ended_ || result_.damages.size() >= kMostDamages) return false;
+  if (const auto found = damaged_.find(entry.frame()); found != damaged_.end()) {
+    if (!named_.insert(entry.frame()).second) {
+      Report(found->second, entry.has_children() ? std::nullopt : std::optional(PageNumber(first)));
+    }
+    return true;
+  }
+  if (!entry.has_children() || sound_.contains(entry.frame())) return false;
+  const absl::StatusOr<NodePointer> node = core_.nodes_.Get(entry);
+  Read(0);
+  if (!node.ok()) return false;
+  bool damage = false;
+  if (entry.level() > 0) {
+    const uint64_t span = Radix::Covers(entry.level() - 1);
+    for (uint64_t i = 0; i < format::kFanout; ++i) {
+      const Entry& child = (*node)->content.entries[i];
+      if (child.level() == entry.level() - 1) damage |= NameBelow(child, first + i * span);
+    }
+  } else {
+    std::optional<ObjectNumber>& object = place_.object.has_value() ? place_.member : place_.object;
+    for (uint64_t slot = 0; slot < format::kRecordsPerLeaf; ++slot) {
+      const format::Record& record = (*node)->content.records[slot];
+      if (!record.used() || (record.root.table() && place_.member.has_value())) continue;
+      object = ObjectNumber(first * format::kRecordsPerLeaf + slot);
+      damage |= NameBelow(record.root, 0);
+    }
+    object = std::nullopt;
+  }
+  if (!damage) sound_.insert(entry.frame());
+  return damage;
 }
 
 bool Checker::CompareCounts(uint64_t counted_frames, const CheckProgress& progress) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "cow/store/core.h"
 
 namespace cow::store {
@@ -61,6 +62,10 @@ class Checker {
   // Nodes that could not be read: what they refer to is not in the recount.
   uint64_t lost_nodes() const { return lost_nodes_; }
 
+  // After the walk: where else what it found damaged is referred to from. False where `progress`
+  // ended it.
+  bool NameSharers(const CheckProgress& progress);
+
   // After the walk: with the counts as they were when they were frozen, `counted_frames` of them
   // above zero. False where `progress` ended it.
   bool CompareCounts(uint64_t counted_frames, const CheckProgress& progress);
@@ -69,6 +74,12 @@ class Checker {
 
  private:
   void Report(std::string what, std::optional<PageNumber> page = std::nullopt);
+  void ReportFrame(FrameNumber frame, std::string what,
+                   std::optional<PageNumber> page = std::nullopt);
+  template <typename Visit>
+  void ForEachTable(const Visit& visit);
+  // Reports what is damaged below `entry`, but for the first place of each frame; whether anything is.
+  bool NameBelow(const format::Entry& entry, uint64_t first);
   // Tells that `frames` more were read.
   void Read(uint64_t frames);
   // Visits what `entry` names, which covers the units from `first` on; what is below it only the
@@ -89,7 +100,10 @@ class Checker {
   bool ended_ = false;  // by progress_
   std::vector<std::byte> buffer_;
   Recount recount_;
-  Place place_;  // where the walk is
+  Place place_;                                            // where the walk is
+  absl::flat_hash_map<FrameNumber, std::string> damaged_;  // and what is wrong
+  absl::flat_hash_set<FrameNumber> named_;                 // of these: found by NameSharers
+  absl::flat_hash_set<FrameNumber> sound_;                 // nodes with no damage below
   uint64_t lost_nodes_ = 0;
   bool counted_ = true;
   CheckResult result_;

@@ -162,6 +162,61 @@ class HeldFile : public MemoryFile {
   Hold& hold_;
 };
 
+// "PART OBJECT[/MEMBER][ page PAGE]" of each damage whose text begins with `what`, sorted.
+std::vector<std::string> PlacesOf(const store::CheckResult& result, const std::string& what) {
+  std::vector<std::string> places;
+  for (const store::Damage& damage : result.damages) {
+    if (!damage.what.starts_with(what)) continue;
+    const store::Place& place = damage.place;
+    std::string text = place.part == store::Place::Part::kTrees ? "tree " : "version ";
+    if (place.object.has_value()) text += std::to_string(place.object->value());
+    if (place.member.has_value()) text += "/" + std::to_string(place.member->value());
+    if (place.page.has_value()) text += " page " + std::to_string(place.page->value());
+    places.push_back(std::move(text));
+  }
+  std::ranges::sort(places);
+  return places;
+}
+
+TEST(CheckTest, NamesEveryVersionThatHasWhatIsDamaged) {
+  constexpr uint64_t kPages = 300;
+  Volume volume;
+  ObjectPointer tree = volume.CreateTree();
+  TablePointer table = volume.OpenTree(tree);
+  ObjectPointer file = volume.CreateFile(RandomBytes(kPages * kPageSize, 1), table.get());
+  ObjectPointer sound = volume.CreateFile(RandomBytes(kPages * kPageSize, 2), table.get());
+  volume.Commit();
+  const uint64_t number = file->number().value();
+  ObjectPointer snapshot = volume.Snapshot(file);
+  ObjectPointer whole = volume.Snapshot(tree);
+  const FrameNumber page = file->Extents(PageNumber(7), PageNumber(8), false).value()[0].frame;
+  // The head and a clone share it, and have changed around it.
+  ObjectPointer clone = volume.Clone(snapshot, table.get());
+  volume.Write(clone, 9 * kPageSize, RandomBytes(kPageSize, 3));
+  volume.Write(file, 8 * kPageSize, RandomBytes(kPageSize, 4));
+  const uint64_t cloned = clone->number().value();
+  const uint64_t version = snapshot->number().value();
+  const uint64_t trees = whole->number().value();
+  const uint64_t root = tree->number().value();
+  volume.Settle();
+  {
+    absl::MutexLock lock(&volume.disk()->mu);
+    volume.disk()->image.Write(OffsetOf(page), RandomBytes(8, 5));
+  }
+  const store::CheckResult result = volume->Check().value();
+  const auto number_of = [](uint64_t a, uint64_t b) {
+    return std::to_string(a) + "/" + std::to_string(b);
+  };
+  std::vector<std::string> expected = {"tree " + number_of(root, number) + " page 7",
+                                       "tree " + number_of(root, cloned) + " page 7",
+                                       "version " + std::to_string(version) + " page 7",
+                                       "version " + number_of(trees, number) + " page 7"};
+  std::ranges::sort(expected);
+  EXPECT_EQ(PlacesOf(result, "frame " + std::to_string(page.value())), expected)
+      << TextOf(volume->Check());
+  EXPECT_EQ(result.damages.size(), expected.size());
+}
+
 TEST(CheckTest, NobodyWaitsForAThreadThatChecks) {
   HeldFile::Hold hold;
   const auto disk = std::make_shared<Disk>();
