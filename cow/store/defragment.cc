@@ -60,7 +60,14 @@ absl::StatusOr<DefragmentResult> Store::Defragment(Object& head, PageNumber begi
   const PageNumber before(begin.value() - std::min<uint64_t>(begin.value(), 1));
   COW_ASSIGN_OR_RETURN(std::vector<Extent> extents, head.Extents(before, end, /*verify=*/false));
   result.extents_before = result.extents_after = CountBegun(extents, begin);
-  COW_ASSIGN_OR_RETURN(extents, head.Extents(begin, end, /*verify=*/false));
+  if (!extents.empty() && extents[0].page < begin) {
+    const Extent& first = extents[0];
+    if (first.count == 1) {
+      extents.erase(extents.begin());
+    } else {
+      extents[0] = {begin, first.frame + 1, first.count - 1};
+    }
+  }
   bool scattered = false;
   COW_RETURN_IF_ERROR(ForEachScattered(extents, [&](PageNumber, PageNumber) {
     scattered = true;

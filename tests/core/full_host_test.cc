@@ -2,7 +2,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
-#include <random>
 
 #include "tests/core/volumes.h"
 #include "tests/support/small_filesystem.h"
@@ -10,18 +9,12 @@
 namespace cow {
 namespace {
 
+using test::Content;
 using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr uint64_t kHost = 64 * kMiB;
 constexpr size_t kChunk = 256 * kKiB;
-
-std::string Content(size_t size, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::string content(size, '\0');
-  for (char& c : content) c = static_cast<char>(random());
-  return content;
-}
 
 class FullHostTest : public testing::Test {
  protected:

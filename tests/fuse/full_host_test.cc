@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
-#include <random>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -19,13 +18,6 @@ namespace {
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kHost = 64 * kMiB;
 constexpr size_t kChunk = 128 << 10;
-
-std::string Content(size_t size, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::string content(size, '\0');
-  for (char& c : content) c = static_cast<char>(random());
-  return content;
-}
 
 class FullHostTest : public testing::Test {
  protected:

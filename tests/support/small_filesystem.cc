@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <random>
 #include <sstream>
 
 namespace cow::test {
@@ -42,6 +43,13 @@ std::string WhyNoFilesystem() {
   if (access("/dev/loop-control", R_OK | W_OK) != 0) return "no /dev/loop-control";
   if (std::system("mkfs.ext4 -V >/dev/null 2>&1") != 0) return "no mkfs.ext4";
   return "";
+}
+
+std::string Content(size_t size, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::string content(size, '\0');
+  for (char& c : content) c = static_cast<char>(random());
+  return content;
 }
 
 SmallFilesystem::SmallFilesystem(uint64_t bytes) : mountpoint_(directory_ / "host") {

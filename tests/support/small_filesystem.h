@@ -4,6 +4,7 @@
 // image. So the kernel takes all of it away with the process, however that ends.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ namespace cow::test {
   if (const std::string why = cow::test::WhyNoFilesystem(); !why.empty()) GTEST_SKIP() << why
 
 std::string WhyNoFilesystem();
+
+// Bytes to fill it with, which follow from the seed.
+std::string Content(size_t size, uint32_t seed);
 
 class SmallFilesystem {
  public:

@@ -3,7 +3,6 @@
 #include <memory>
 #include <optional>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "cow/base/status.h"
 #include "cow/base/types.h"
@@ -87,8 +86,8 @@ absl::Status Unchecked(const absl::Status& status, const std::string& argument) 
   const absl::Status named = Named(status, argument);
   const absl::string_view cause = absl::StripSuffix(named.message(), "; run `cowctl check`");
   if (!absl::IsDataLoss(named) || cause.find("; ") != absl::string_view::npos) return named;
-  return MakeError(named.code(), ErrnoOf(named),
-                   absl::StrCat(cause, "; `cowctl salvage` copies out what can be read"));
+  return Advised(MakeError(named.code(), ErrnoOf(named), std::string(cause)),
+                 "`cowctl salvage` copies out what can be read");
 }
 
 }  // namespace
