@@ -67,7 +67,7 @@ class PinnedGeneration {
 
   // Reads every frame that was in use and compares checksums, and every count with a full recount;
   // once. kCancelled (ECANCELED) where `progress` ended it. Memory: 4 bytes for each frame in use,
-  // and 4 KiB for each 1024 frames (4 MiB) among which a count changes while it runs.
+  // 32 MiB to read in the order of frames, and 4 KiB for each 1024 frames (4 MiB) among which a count changes while it runs.
   absl::StatusOr<CheckResult> Check(const CheckProgress& progress = {});
 
  private:

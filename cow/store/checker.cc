@@ -19,6 +19,10 @@ constexpr size_t kMostDamages = 1000;
 // Read at once: little enough to be verified while it is in the processor's cache, and for whoever
 // keeps to a rate.
 constexpr size_t kPagesAtOnce = 32;
+// Frames between two that are read with them, where that is sooner done than a second read.
+constexpr uint64_t kNear = 8;
+// Read in the order of their frames: 4 GiB, for 32 MiB of memory.
+constexpr size_t kPagesInOrder = size_t{1} << 20;
 
 }  // namespace
 
@@ -82,6 +86,7 @@ void Checker::ForEachTable(const Visit& visit) {
 bool Checker::WalkAll(const CheckProgress& progress) {
   progress_ = progress ? &progress : nullptr;
   ForEachTable([&](const Entry& root) { Walk(root, 0); });
+  CheckPages();
   for (const FrameNumber frame : reachable_.freed) recount_.Add(frame);
   return !ended_;
 }
@@ -118,7 +123,7 @@ absl::StatusOr<NodePointer> Checker::ReadNode(const Entry& entry) {
 
 void Checker::Walk(const Entry& entry, uint64_t first) {
   if (ended_ || !IsNew(entry, first)) return;
-  if (!entry.has_children()) return CheckPages({&entry, 1}, first);
+  if (!entry.has_children()) return AddPage(entry, first);
   const absl::StatusOr<NodePointer> node = ReadNode(entry);
   Read(1);
   if (!node.ok()) {
@@ -146,25 +151,8 @@ bool Checker::IsNew(const Entry& entry, uint64_t first) {
 }
 
 void Checker::WalkChildren(const Entry& entry, const Node& node, uint64_t first) {
-  if (entry.level() == 1 && !entry.table()) return WalkPages(node, first);
   const uint64_t span = Radix::Covers(entry.level() - 1);
   for (uint64_t i = 0; i < format::kFanout; ++i) Walk(node.content.entries[i], first + i * span);
-}
-
-// Those in consecutive frames are read at once.
-void Checker::WalkPages(const Node& node, uint64_t first) {
-  const std::span<const Entry> pages(node.content.entries);
-  std::array<bool, format::kFanout> fresh;
-  for (uint64_t i = 0; i < pages.size(); ++i) fresh[i] = IsNew(pages[i], first + i);
-  for (uint64_t i = 0; i < pages.size() && !ended_;) {
-    size_t length = fresh[i] ? 1 : 0;
-    while (length > 0 && length < kPagesAtOnce && i + length < pages.size() && fresh[i + length] &&
-           pages[i + length].frame() == pages[i].frame() + length) {
-      ++length;
-    }
-    if (length > 0) CheckPages(pages.subspan(i, length), first + i);
-    i += std::max<size_t>(length, 1);
-  }
 }
 
 void Checker::WalkRecords(const Entry& entry, const Node& node, uint64_t leaf) {
@@ -183,32 +171,62 @@ void Checker::WalkRecords(const Entry& entry, const Node& node, uint64_t leaf) {
   object = std::nullopt;
 }
 
-// Reads the frames themselves, whatever is known of them.
-void Checker::CheckPages(std::span<const Entry> run, uint64_t first) {
-  const std::span<std::byte> bytes(buffer_.data(), run.size() * kPageSize);
-  const bool all = core_.file_->Read(OffsetOf(run[0].frame()), bytes).ok();
-  for (size_t i = 0; i < run.size(); ++i) {
-    const std::span<std::byte> page = bytes.subspan(i * kPageSize, kPageSize);
-    // One by one, to name the frame that cannot be read.
-    const absl::Status read =
-        all ? absl::OkStatus() : core_.file_->Read(OffsetOf(run[i].frame()), page);
-    if (read.ok()) {
-      CheckPage(run[i], page, first + i);
-    } else {
-      ReportFrame(run[i].frame(), std::string(read.message()), PageNumber(first + i));
+void Checker::AddPage(const Entry& entry, uint64_t page) {
+  if (places_.empty() || places_.back().object != place_.object ||
+      places_.back().member != place_.member || places_.back().part != place_.part) {
+    places_.push_back(place_);
+  }
+  pages_.push_back({entry, page, places_.size() - 1});
+  if (pages_.size() == kPagesInOrder) CheckPages();
+}
+
+// The frames of a file that was written at random lie scattered; those of many pages together lie
+// close, and the disk reads them nearly from end to end.
+void Checker::CheckPages() {
+  std::ranges::sort(pages_, {}, [](const FoundPage& found) { return found.entry.frame(); });
+  const Place walk = std::exchange(place_, {});
+  const std::span<const FoundPage> pages(pages_);
+  for (size_t begin = 0, end = 0; begin < pages.size() && !ended_; begin = end) {
+    const FrameNumber first = pages[begin].entry.frame();
+    FrameNumber last = first;
+    while (end < pages.size() && pages[end].entry.frame() <= last + kNear &&
+           pages[end].entry.frame() < first + kPagesAtOnce) {
+      last = pages[end++].entry.frame();
     }
+    CheckRun(pages.subspan(begin, end - begin));
+  }
+  pages_.clear();
+  places_.clear();
+  place_ = walk;
+}
+
+// Reads the frames themselves, whatever is known of them.
+void Checker::CheckRun(std::span<const FoundPage> run) {
+  const FrameNumber first = run.front().entry.frame();
+  const size_t frames = run.back().entry.frame().value() - first.value() + 1;
+  const bool all =
+      core_.file_->Read(OffsetOf(first), std::span(buffer_).first(frames * kPageSize)).ok();
+  for (const FoundPage& found : run) {
+    const FrameNumber frame = found.entry.frame();
+    const std::span<std::byte> page =
+        std::span(buffer_).subspan((frame.value() - first.value()) * kPageSize, kPageSize);
+    // One by one, to name the frame that cannot be read.
+    CheckPage(found, all ? absl::OkStatus() : core_.file_->Read(OffsetOf(frame), page), page);
   }
   Read(run.size());
 }
 
-void Checker::CheckPage(const Entry& entry, std::span<const std::byte> bytes, uint64_t page) {
-  if (!core_.data_checksums_ ||
-      FrameChecksum(entry.frame(), entry.birth(), bytes) == entry.checksum()) {
-    return;
+void Checker::CheckPage(const FoundPage& found, const absl::Status& read,
+                        std::span<const std::byte> bytes) {
+  const Entry& entry = found.entry;
+  std::string what(read.message());
+  if (read.ok() && core_.data_checksums_ &&
+      FrameChecksum(entry.frame(), entry.birth(), bytes) != entry.checksum()) {
+    what = absl::StrFormat("frame %d: checksum does not match", entry.frame().value());
   }
-  ReportFrame(entry.frame(),
-              absl::StrFormat("frame %d: checksum does not match", entry.frame().value()),
-              PageNumber(page));
+  if (what.empty()) return;
+  place_ = places_[found.place];
+  ReportFrame(entry.frame(), std::move(what), PageNumber(found.page));
 }
 
 bool Checker::NameSharers(const CheckProgress& progress) {

@@ -89,10 +89,20 @@ class Checker {
   bool IsNew(const format::Entry& entry, uint64_t first);
   absl::StatusOr<NodePointer> ReadNode(const format::Entry& entry);
   void WalkChildren(const format::Entry& entry, const Node& node, uint64_t first);
-  void WalkPages(const Node& node, uint64_t first);
   void WalkRecords(const format::Entry& entry, const Node& node, uint64_t leaf);
-  void CheckPages(std::span<const format::Entry> run, uint64_t first);
-  void CheckPage(const format::Entry& entry, std::span<const std::byte> bytes, uint64_t page);
+  // A page of data that was found and is still to be read, and where it stands.
+  struct FoundPage {
+    format::Entry entry;
+    uint64_t page;
+    size_t place;  // in places_
+  };
+  void AddPage(const format::Entry& entry, uint64_t page);
+  // Reads what AddPage collected, in the order of frames.
+  void CheckPages();
+  void CheckRun(std::span<const FoundPage> run);
+  // The frame of `found` was read with the status `read`.
+  void CheckPage(const FoundPage& found, const absl::Status& read,
+                 std::span<const std::byte> bytes);
 
   Core& core_;
   const Reachable reachable_;
@@ -100,7 +110,9 @@ class Checker {
   bool ended_ = false;  // by progress_
   std::vector<std::byte> buffer_;
   Recount recount_;
-  Place place_;                                            // where the walk is
+  Place place_;  // where the walk is
+  std::vector<FoundPage> pages_;
+  std::vector<Place> places_;                              // of pages_
   absl::flat_hash_map<FrameNumber, std::string> damaged_;  // and what is wrong
   absl::flat_hash_set<FrameNumber> named_;                 // of these: found by NameSharers
   absl::flat_hash_set<FrameNumber> sound_;                 // nodes with no damage below
