@@ -26,6 +26,13 @@ class ObjectSource : public vm::Source {
     return extents;
   }
 
+  absl::StatusOr<PageNumber> NextData(PageNumber begin) override {
+    const absl::StatusOr<uint64_t> offset = object_->NextData(OffsetOf(begin));
+    if (absl::IsNotFound(offset.status())) return PageNumber(UINT64_MAX);
+    COW_RETURN_IF_ERROR(offset.status());
+    return PageOf(*offset);
+  }
+
   int descriptor() const override { return volume_->store().file().descriptor(); }
 
  private:
@@ -131,6 +138,12 @@ absl::Status MappingState::Reset() {
   return Explain(mapping_->Reset(), "reset", path_);
 }
 
+absl::Status MappingState::status() {
+  absl::ReaderMutexLock lock(&mu_);
+  if (mapping_ == nullptr) return absl::OkStatus();
+  return Explain(mapping_->status(), "read mapping of", path_);
+}
+
 }  // namespace cow::core
 
 namespace cow {
@@ -154,6 +167,7 @@ Mapping::~Mapping() {
   if (state_ != nullptr) state_->Close();
 }
 
+absl::Status Mapping::status() const { return state_->status(); }
 absl::Status Mapping::Seal() { return state_->Seal(); }
 absl::Status Mapping::Reset() { return state_->Reset(); }
 

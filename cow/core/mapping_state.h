@@ -36,6 +36,7 @@ class MappingState {
   // Of a write mapping. Also when Close has run: then all is sealed.
   absl::Status Seal();
   absl::Status Reset();
+  absl::Status status();
 
   // What the end of the handle does: seals and unmaps a write mapping, and lets others change the
   // file. Not left to the destructor, which a seal in another thread can put off.

@@ -100,18 +100,7 @@ absl::Status AddressRange::MapFile(uint64_t at, uint64_t length, int descriptor,
 
 absl::Status AddressRange::ReadFile(uint64_t at, uint64_t length, int descriptor,
                                     uint64_t file_offset) {
-  uint64_t done = 0;
-  while (done < length) {
-    const ssize_t n =
-        pread(descriptor, data_ + at + done, length - done, static_cast<off_t>(file_offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      return ErrnoStatus(n < 0 ? errno : EIO,
-                         absl::StrCat("read of ", length, " bytes at ", file_offset));
-    }
-    done += static_cast<uint64_t>(n);
-  }
-  return absl::OkStatus();
+  return ReadFrom(descriptor, file_offset, {data_ + at, length});
 }
 
 absl::Status AddressRange::Protect(uint64_t at, uint64_t length, Protection protection) {
@@ -137,12 +126,33 @@ absl::Status AddressRange::Drop(uint64_t at, uint64_t length) {
   return ErrnoStatus(errno, absl::StrCat("dropping ", length, " bytes of a mapping"));
 }
 
-absl::Status AddressRange::KeepFromChildren() {
-  if (madvise(data_, size_, MADV_DONTFORK) == 0) return absl::OkStatus();
+absl::Status AddressRange::Forbid(uint64_t at, uint64_t length) {
+  if (mprotect(data_ + at, length, PROT_NONE) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("closing ", length, " bytes of a mapping"));
+}
+
+absl::Status AddressRange::KeepFromChildren(uint64_t at, uint64_t length) {
+  if (madvise(data_ + at, length, MADV_DONTFORK) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, "keeping a mapping from child processes");
 }
 
-void AddressRange::AvoidHugePages() { madvise(data_, size_, MADV_NOHUGEPAGE); }
+void AddressRange::AvoidHugePages(uint64_t at, uint64_t length) {
+  madvise(data_ + at, length, MADV_NOHUGEPAGE);
+}
+
+absl::Status ReadFrom(int descriptor, uint64_t offset, std::span<std::byte> buffer) {
+  for (std::span<std::byte> rest = buffer; !rest.empty();) {
+    const ssize_t n = pread(descriptor, rest.data(), rest.size(),
+                            static_cast<off_t>(offset + buffer.size() - rest.size()));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      return ErrnoStatus(n < 0 ? errno : EIO,
+                         absl::StrCat("read of ", buffer.size(), " bytes at ", offset));
+    }
+    rest = rest.subspan(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
 
 uint64_t MaxMapCount() {
   constexpr uint64_t kKernelDefault = 65530;

@@ -50,10 +50,14 @@ class AddressRange {
   // Drops what was written: maps of a file read as the file again, the rest as zero. EINVAL for
   // locked memory before 5.18.
   absl::Status Drop(uint64_t at, uint64_t length);
-  // Children made by fork(2) do not get the range at all.
-  absl::Status KeepFromChildren();
-  // Asks for 4 KiB pages only, in all that is mapped by now. A hint.
-  void AvoidHugePages();
+  // Allows no access: SIGSEGV, EFAULT from system calls.
+  absl::Status Forbid(uint64_t at, uint64_t length);
+  // Children made by fork(2) do not get the part, as it is mapped by now.
+  absl::Status KeepFromChildren(uint64_t at, uint64_t length);
+  // Asks for 4 KiB pages only, in what is mapped by now. A hint.
+  void AvoidHugePages(uint64_t at, uint64_t length);
+  // Whether the process locks what it maps (mlockall with MCL_FUTURE), as of Reserve.
+  bool locks() const { return locks_; }
 
  private:
   AddressRange(std::byte* data, uint64_t size) : data_(data), size_(size), owner_(getpid()) {}
@@ -65,6 +69,9 @@ class AddressRange {
   // The process that mapped it: in a child the addresses belong to somebody else.
   pid_t owner_ = 0;
 };
+
+// Fills `buffer` from a file. EIO where the file ends early.
+absl::Status ReadFrom(int descriptor, uint64_t offset, std::span<std::byte> buffer);
 
 // How many maps the kernel lets one process have (vm.max_map_count).
 uint64_t MaxMapCount();

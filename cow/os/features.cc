@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -31,6 +32,10 @@ constexpr FeatureInfo kFeatures[] = {
     {"pagemap", &Features::pagemap, "finding private pages", "no mapping for writing"},
     {"populate", &Features::populate, "entering frames into the page tables in one call",
      "one fault a page"},
+    {"uffd_missing", &Features::uffd_missing, "binding mappings where they are first touched",
+     "all of a version is verified and bound when it is mapped; needs CAP_SYS_PTRACE, "
+     "vm.unprivileged_userfaultfd=1 or access to /dev/userfaultfd"},
+    {"uffd_poison", &Features::uffd_poison, "SIGBUS for a page that cannot be read", "SIGSEGV"},
 };
 
 // Tries the real thing, on a private map of a file and on anonymous memory: exactly the pages that
@@ -69,6 +74,19 @@ bool PopulateWorks() {
   return range.ok() && madvise(range->data(), range->size(), MADV_POPULATE_READ) == 0;
 }
 
+// Tries that a page is missed, and can be filled, before anybody waits for one.
+void ProbeMissing(Features& features) {
+  auto uffd = Userfaultfd::OpenForMissing();
+  auto range = AddressRange::Reserve(2 * kPageSize, kPageSize, Protection::kRead);
+  if (!uffd.ok() || !range.ok()) return;
+  const std::span<std::byte> bytes(range->data(), range->size());
+  const std::array<std::byte, kPageSize> page = {std::byte{1}};
+  features.uffd_missing = uffd->RegisterMissing(bytes, false).ok() &&
+                          uffd->Copy(bytes.data(), page, false).ok() && bytes[0] == page[0];
+  features.uffd_poison =
+      features.uffd_missing && uffd->poisons() && uffd->Poison(bytes.subspan(kPageSize)).ok();
+}
+
 bool PagemapWorks() {
   auto pagemap = Pagemap::Open();
   auto range = AddressRange::Reserve(kPageSize, kPageSize, Protection::kReadWrite);
@@ -93,6 +111,7 @@ Features ProbeFeatures(std::string_view without) {
   features.pagemap = PagemapWorks();
   features.pagemap_scan = features.uffd_wp_async && AsyncTrackingWorks();
   features.populate = PopulateWorks();
+  ProbeMissing(features);
   for (absl::string_view name :
        absl::StrSplit(absl::string_view(without.data(), without.size()), ',')) {
     for (const FeatureInfo& info : kFeatures) {
@@ -102,6 +121,8 @@ Features ProbeFeatures(std::string_view without) {
   // Each builds on the ones before it.
   features.uffd_wp_async = features.uffd_wp_async && features.userfaultfd;
   features.pagemap_scan = features.pagemap_scan && features.uffd_wp_async && features.pagemap;
+  features.uffd_missing = features.uffd_missing && features.userfaultfd;
+  features.uffd_poison = features.uffd_poison && features.uffd_missing;
   return features;
 }
 

@@ -14,6 +14,8 @@ struct Features {
   bool pagemap_scan = false;   // PAGEMAP_SCAN (6.7); together with uffd_wp_async: it works
   bool pagemap = false;        // /proc/self/pagemap can be read
   bool populate = false;       // MADV_POPULATE_READ (5.14)
+  bool uffd_missing = false;   // missing pages, of system calls too (needs privilege)
+  bool uffd_poison = false;    // pages that cannot be read (6.6)
 };
 
 // One line about one feature.

@@ -20,6 +20,19 @@ inline constexpr uint64_t kWpUnpopulated = uint64_t{1} << 13;  // 6.4
 inline constexpr uint64_t kPoison = uint64_t{1} << 14;         // 6.6
 inline constexpr uint64_t kWpAsync = uint64_t{1} << 15;        // 6.7
 
+// Ioctl on /dev/userfaultfd, kernel 6.1: makes one that hears of faults of system calls.
+inline constexpr unsigned long kNewUserfaultfd = _IO(0xaa, 0x00);
+
+// Ioctl UFFDIO_POISON, kernel 6.6.
+struct PoisonArgument {
+  uint64_t start;
+  uint64_t length;
+  uint64_t mode;
+  int64_t updated;
+};
+inline constexpr unsigned long kPoisonPages = _IOWR(0xaa, 0x08, PoisonArgument);
+inline constexpr uint64_t kPoisonDontWake = 1;
+
 // ioctl PAGEMAP_SCAN on /proc/PID/pagemap, kernel 6.7.
 struct PageRegion {
   uint64_t start;

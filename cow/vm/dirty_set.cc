@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "absl/base/dynamic_annotations.h"
@@ -24,25 +25,61 @@ PageRun RunOf(std::span<const std::byte> run, std::span<std::byte> memory) {
 }
 
 // Asynchronous write-protect: the kernel keeps the set.
-class KernelDirtySet final : public DirtySet {
+class KernelDirtySet final : public BoundDirtySet {
  public:
-  KernelDirtySet(std::span<std::byte> memory, os::Userfaultfd uffd, os::Pagemap pagemap,
-                 std::span<const Extent> bound, std::span<const Extent> copied)
-      : memory_(memory), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {
-    for (const Extent& extent : bound) of_volume_.Add(extent.page, extent.count);
-    for (const auto extents : {bound, copied}) {
-      for (const Extent& extent : extents) data_.Add(extent.page, extent.count);
+  KernelDirtySet(std::span<std::byte> memory, std::shared_ptr<const os::Userfaultfd> uffd,
+                 os::Pagemap pagemap)
+      : memory_(memory), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {}
+
+  void AddBound(std::span<const Extent> extents) {
+    for (const Extent& extent : extents) {
+      of_volume_.Add(extent.page, extent.count);
+      data_.Add(extent.page, extent.count);
+    }
+  }
+  void AddCopied(std::span<const Extent> extents) {
+    for (const Extent& extent : extents) data_.Add(extent.page, extent.count);
+  }
+
+  void Bound(const PageRun& run, std::span<const Extent> extents) override {
+    const auto part = memory_.subspan(OffsetOf(run.page), run.count << kPageShift);
+    AddBound(extents);
+    if (!uffd_->Register(part).ok()) {
+      unregistered_.push_back(part);
+      return;
+    }
+    // What is not protected counts as written: a hole needs no protection, and an error costs time
+    // only.
+    for (const Extent& extent : extents) {
+      const auto frames = memory_.subspan(OffsetOf(extent.page), extent.count << kPageShift);
+      if (!pagemap_.Protect(frames).ok()) continue;
+      if (!TakePrivate(frames, early_).ok()) incomplete_ = true;
     }
   }
 
+  void Poisoned(const PageRun& run) override {
+    for (uint64_t i = 0; i < run.count; ++i) poisoned_.insert(run.page + i);
+  }
+
   absl::Status Take(std::vector<PageRun>& taken) override {
+    while (!unregistered_.empty()) {
+      COW_RETURN_IF_ERROR(uffd_->Register(unregistered_.back()));
+      unregistered_.pop_back();
+    }
+    taken.insert(taken.end(), early_.begin(), early_.end());
+    early_.clear();
     os::MemoryRuns written;
     os::MemoryRuns zeros;
     absl::Status status = pagemap_.TakeWritten(memory_, written, zeros);
-    for (const auto& run : written) status.Update(TakeRun(run, taken));
+    for (const auto& run : written) {
+      ForEachReadable(run, [&](std::span<std::byte> part) { status.Update(TakeRun(part, taken)); });
+    }
     for (const auto& run : zeros) TakeZeros(RunOf(run, memory_), taken);
     // What was protected and not named is among all that is private.
-    if (incomplete_ && status.ok()) status = TakePrivate(memory_, taken);
+    if (incomplete_ && status.ok()) {
+      ForEachReadable(memory_,
+                      [&](std::span<std::byte> part) { status.Update(TakePrivate(part, taken)); });
+    }
     incomplete_ = !status.ok();
     return status;
   }
@@ -52,6 +89,20 @@ class KernelDirtySet final : public DirtySet {
   }
 
  private:
+  // What is poisoned looks like a page that was written and swapped out.
+  template <typename Visit>
+  void ForEachReadable(std::span<std::byte> memory, const Visit& visit) const {
+    const PageRun run = RunOf(memory, memory_);
+    uint64_t done = 0;
+    for (auto at = poisoned_.lower_bound(run.page);
+         at != poisoned_.end() && *at < run.page + run.count; ++at) {
+      const uint64_t until = OffsetOf(*at) - OffsetOf(run.page);
+      if (until > done) visit(memory.subspan(done, until - done));
+      done = until + kPageSize;
+    }
+    if (done < memory.size()) visit(memory.subspan(done));
+  }
+
   // A page that is still the volume's lost its protection, but was not written. It must not be
   // published: its frame would be used again while it is mapped here.
   absl::Status TakeRun(std::span<std::byte> run, std::vector<PageRun>& taken) {
@@ -79,11 +130,14 @@ class KernelDirtySet final : public DirtySet {
   }
 
   const std::span<std::byte> memory_;
-  const os::Userfaultfd uffd_;  // the protection lasts as long as it
+  const std::shared_ptr<const os::Userfaultfd> uffd_;  // the protection lasts as long as it
   const os::Pagemap pagemap_;
-  PageSet of_volume_;        // bound pages that nobody found private; a private page stays that
-  PageSet data_;             // pages that are not holes, in the version or by what was published
-  bool incomplete_ = false;  // the last Take failed
+  PageSet of_volume_;  // bound pages that nobody found private; a private page stays that
+  PageSet data_;       // pages that are not holes, in the version or by what was published
+  std::set<PageNumber> poisoned_;
+  bool incomplete_ = false;      // pages were protected that were not named
+  std::vector<PageRun> early_;   // written before they were protected first
+  os::MemoryRuns unregistered_;  // bound, and not registered for want of memory
 };
 
 // Comparing each private page with what it should hold.
@@ -176,8 +230,17 @@ absl::StatusOr<std::unique_ptr<DirtySet>> TrackByKernel(std::span<std::byte> mem
           pagemap.Protect(memory.subspan(OffsetOf(run.page), run.count << kPageShift)));
     }
   }
-  return std::make_unique<KernelDirtySet>(memory, std::move(uffd), std::move(pagemap), bound,
-                                          copied);
+  auto set = std::make_unique<KernelDirtySet>(
+      memory, std::make_shared<os::Userfaultfd>(std::move(uffd)), std::move(pagemap));
+  set->AddBound(bound);
+  set->AddCopied(copied);
+  return set;
+}
+
+absl::StatusOr<std::unique_ptr<BoundDirtySet>> TrackBoundByKernel(
+    std::span<std::byte> memory, std::shared_ptr<const os::Userfaultfd> uffd) {
+  COW_ASSIGN_OR_RETURN(os::Pagemap pagemap, os::Pagemap::Open());
+  return std::make_unique<KernelDirtySet>(memory, std::move(uffd), std::move(pagemap));
 }
 
 absl::StatusOr<std::unique_ptr<DirtySet>> TrackByComparing(std::span<std::byte> memory,

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cow/base/types.h"
+#include "cow/os/userfaultfd.h"
 #include "cow/vm/mapping.h"
 
 namespace cow::vm {
@@ -38,6 +39,20 @@ class DirtySet {
   // Pages from `page` on were published with `bytes` (whole pages).
   virtual void Published(PageNumber page, std::span<const std::byte> bytes) = 0;
 };
+
+// Of memory that is bound bit by bit, and written where it is.
+class BoundDirtySet : public DirtySet {
+ public:
+  // The pages of `run` are bound, not by copying: `extents` of them to frames,
+  // the others are holes. They may have been written since, by threads that did not wait.
+  virtual void Bound(const PageRun& run, std::span<const Extent> extents) = 0;
+  // The pages cannot be read. They are never taken.
+  virtual void Poisoned(const PageRun& run) = 0;
+};
+
+// All of `memory` is registered with `uffd` for protection, or will be when it is said to be bound.
+absl::StatusOr<std::unique_ptr<BoundDirtySet>> TrackBoundByKernel(
+    std::span<std::byte> memory, std::shared_ptr<const os::Userfaultfd> uffd);
 
 // Both expect all of `memory` to be bound and nobody to write it yet; `bound` and `copied` say
 // where it is not a hole.

@@ -1,8 +1,14 @@
 #include "cow/vm/layout.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "cow/base/status.h"
 #include "cow/os/address_range.h"
 
 namespace cow::vm {
@@ -84,8 +90,45 @@ Layout LayoutOf(std::span<const Extent> pieces, std::span<const Chunk> chunks, u
 }
 
 std::atomic<uint64_t> maps_used{0};
+// What the kernel lets a process have, as it was last read: 0 for never.
+std::atomic<uint64_t> most_maps{0};
+
+// Whether `fits` is true of the number of maps a process may have. It is read again before the answer
+// is no, since it can be raised.
+template <typename Fits>
+bool FitsMost(const Fits& fits) {
+  if (const uint64_t known = most_maps.load(); known != 0 && fits(known)) return true;
+  const uint64_t most = os::MaxMapCount();
+  most_maps = most;
+  return fits(most);
+}
 
 }  // namespace
+
+absl::Status CheckExtents(std::span<const Extent> extents, PageNumber begin, PageNumber end,
+                          int descriptor) {
+  if (extents.empty()) return absl::OkStatus();
+  struct stat info;
+  if (fstat(descriptor, &info) != 0) return ErrnoStatus(errno, "volume: stat");
+  const uint64_t frames = S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) >> kPageShift
+                                                : std::numeric_limits<uint64_t>::max();
+  for (const Extent& extent : extents) {
+    const PageNumber page = extent.page;
+    if (page < begin || page >= end || extent.count == 0 || extent.count > end - page) {
+      return absl::InternalError(absl::StrCat("extent of ", extent.count, " pages at page ",
+                                              page.value(),
+                                              " is out of order or outside the version"));
+    }
+    begin = page + extent.count;
+    const uint64_t frame = extent.frame.value();
+    if (frame >= frames || extent.count > frames - frame) {
+      return MakeError(absl::StatusCode::kDataLoss, EIO,
+                       absl::StrCat("page ", page.value(), ": frame ", frame + extent.count - 1,
+                                    " is outside the volume"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 Layout PlanLayout(std::span<const Extent> extents, uint64_t pages, uint64_t map_limit) {
   Layout layout;
@@ -123,9 +166,18 @@ Layout PlanLayout(std::span<const Extent> extents, uint64_t pages, uint64_t map_
 
 uint64_t MapAccount::Available() {
   constexpr uint64_t kHandful = 8;
-  const uint64_t all = os::MaxMapCount() / 4;
   const uint64_t used = maps_used.load(std::memory_order_relaxed);
-  return std::max(kHandful, all > used ? (all - used) / 2 : 0);
+  uint64_t available = kHandful;
+  FitsMost([&](uint64_t most) {
+    available = std::max(kHandful, most / 4 > used ? (most / 4 - used) / 2 : 0);
+    return available > kHandful;
+  });
+  return available;
+}
+
+bool MapAccount::IsExhausted() {
+  const uint64_t used = maps_used.load(std::memory_order_relaxed);
+  return !FitsMost([&](uint64_t most) { return used < most / 2; });
 }
 
 void MapAccount::Add(uint64_t maps) { maps_used.fetch_add(maps, std::memory_order_relaxed); }

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "cow/base/types.h"
 #include "cow/vm/mapping.h"
 
@@ -15,6 +16,11 @@ namespace cow::vm {
 
 // What is bound at once: 2 MiB, the reach of one page of the hardware's page table.
 inline constexpr uint64_t kChunkPages = 512;
+
+// Extents are in order and within pages [begin, end), and their frames within the volume file
+// (kDataLoss, EIO): binding others would be SIGBUS later, or somebody else's memory.
+absl::Status CheckExtents(std::span<const Extent> extents, PageNumber begin, PageNumber end,
+                          int descriptor);
 
 struct Layout {
   std::vector<Extent> bound;   // in order, joined
@@ -33,6 +39,8 @@ class MapAccount {
  public:
   // Half of what is left of a quarter of vm.max_map_count; at least a handful.
   static uint64_t Available();
+  // They use half of vm.max_map_count: the other half is the application's.
+  static bool IsExhausted();
   static void Add(uint64_t maps);
   static void Subtract(uint64_t maps);
 };

@@ -1,6 +1,5 @@
 #include "cow/vm/mapping.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "cow/base/status.h"
 #include "cow/base/trace.h"
 #include "cow/os/features.h"
+#include "cow/vm/binder.h"
 #include "cow/vm/dirty_set.h"
 #include "cow/vm/layout.h"
 
@@ -29,32 +29,6 @@ os::Protection ProtectionOf(Access access) {
 absl::Status NeedsAccess(const char* what, const char* access) {
   return MakeError(absl::StatusCode::kFailedPrecondition, EINVAL,
                    absl::StrCat(what, " needs a mapping for ", access));
-}
-
-// Extents are in order and within the version, and their frames within the volume file: binding
-// others would be SIGBUS later, or somebody else's memory.
-absl::Status CheckExtents(std::span<const Extent> extents, uint64_t pages, int descriptor) {
-  if (extents.empty()) return absl::OkStatus();
-  struct stat info;
-  if (fstat(descriptor, &info) != 0) return ErrnoStatus(errno, "volume: stat");
-  const uint64_t frames = S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) >> kPageShift
-                                                : std::numeric_limits<uint64_t>::max();
-  uint64_t end = 0;
-  for (const Extent& extent : extents) {
-    const uint64_t page = extent.page.value();
-    if (page < end || page >= pages || extent.count == 0 || extent.count > pages - page) {
-      return absl::InternalError(absl::StrCat("extent of ", extent.count, " pages at page ", page,
-                                              " is out of order or outside the version"));
-    }
-    end = page + extent.count;
-    const uint64_t frame = extent.frame.value();
-    if (frame >= frames || extent.count > frames - frame) {
-      return MakeError(absl::StatusCode::kDataLoss, EIO,
-                       absl::StrCat("page ", page, ": frame ", frame + extent.count - 1,
-                                    " is outside the volume"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 // A quarter of the machine's memory.
@@ -86,7 +60,10 @@ Mapping::Mapping(Access access, uint64_t size, std::shared_ptr<Source> source,
       tracking_(Tracking::kKernel),
       range_(std::move(range)) {}
 
-Mapping::~Mapping() { MapAccount::Subtract(maps_used_); }
+Mapping::~Mapping() {
+  if (binder_ != nullptr) binder_->Stop();
+  MapAccount::Subtract(maps_used_);
+}
 
 Tracking Mapping::tracking() const { return tracking_; }
 
@@ -106,8 +83,31 @@ absl::StatusOr<std::unique_ptr<Mapping>> Mapping::Create(Access access, uint64_t
       os::AddressRange::Reserve(PagesFor(size) << kPageShift, kChunkBytes, ProtectionOf(access)));
   std::unique_ptr<Mapping> mapping(new Mapping(access, size, std::move(source), std::move(range)));
   COW_RETURN_IF_ERROR(mapping->ChooseTracking(options));
-  COW_RETURN_IF_ERROR(mapping->Bind(options));
+  // A process may have lost the privilege since it was looked for.
+  absl::StatusOr<std::shared_ptr<FaultHandler>> handler = nullptr;
+  if (mapping->BindsOnTouch()) handler = FaultHandler::Get();
+  if (handler.ok() && *handler != nullptr) {
+    COW_ASSIGN_OR_RETURN(mapping->binder_, Binder::Start(mapping->range_, access, mapping->source_,
+                                                         options.map_limit, *std::move(handler)));
+  } else {
+    COW_RETURN_IF_ERROR(mapping->Bind(options));
+  }
+  COW_TRACE(map, PagesFor(size), mapping->maps_used_, mapping->copied_pages_);
   return mapping;
+}
+
+bool Mapping::BindsOnTouch() const {
+  // What is mapped in a process that locks its memory cannot be touched until it is unlocked.
+  return os::UsableFeatures().uffd_missing && !range_.locks() &&
+         (access_ != Access::kWrite || tracking_ == Tracking::kKernel);
+}
+
+uint64_t Mapping::copied_pages() const {
+  return binder_ != nullptr ? binder_->copied_pages() : copied_pages_;
+}
+
+absl::Status Mapping::status() const {
+  return binder_ != nullptr ? binder_->status() : absl::OkStatus();
 }
 
 absl::Status Mapping::ChooseTracking(const Options& options) {
@@ -125,7 +125,7 @@ absl::Status Mapping::Bind(const Options& options) {
   const int descriptor = source_->descriptor();
   COW_ASSIGN_OR_RETURN(std::vector<Extent> extents,
                        source_->Extents(PageNumber(0), PageNumber(pages)));
-  COW_RETURN_IF_ERROR(CheckExtents(extents, pages, descriptor));
+  COW_RETURN_IF_ERROR(CheckExtents(extents, PageNumber(0), PageNumber(pages), descriptor));
   Layout layout = PlanLayout(extents, pages, options.map_limit.value_or(MapAccount::Available()));
   if (layout.copied_pages > MostCopiedPages()) {
     return MakeError(absl::StatusCode::kResourceExhausted, ENOMEM,
@@ -135,7 +135,6 @@ absl::Status Mapping::Bind(const Options& options) {
   maps_used_ = layout.maps;
   MapAccount::Add(maps_used_);
   copied_pages_ = layout.copied_pages;
-  COW_TRACE(map, pages, layout.maps, layout.copied_pages);
 
   // Registering for write-protection turns fault-around off; populating beforehand makes up for it.
   const bool populate =
@@ -146,14 +145,14 @@ absl::Status Mapping::Bind(const Options& options) {
   }
   // A huge page is dirty as a whole, and one of the volume file loses its protection as a whole. It
   // must be said once the extents are bound and before they are populated.
-  if (access_ == Access::kWrite) range_.AvoidHugePages();
+  if (access_ == Access::kWrite) range_.AvoidHugePages(0, range_.size());
   for (const Extent& extent : layout.bound) {
     if (!populate) break;
     COW_RETURN_IF_ERROR(
         range_.PopulateForReading(OffsetOf(extent.page), extent.count << kPageShift));
   }
   COW_RETURN_IF_ERROR(CopyIn(layout.copied));
-  COW_RETURN_IF_ERROR(range_.KeepFromChildren());
+  COW_RETURN_IF_ERROR(range_.KeepFromChildren(0, range_.size()));
   if (access_ == Access::kWrite) return TrackWrites(std::move(layout.bound), layout.copied);
   copied_ = std::move(layout.copied);
   return absl::OkStatus();
@@ -198,7 +197,7 @@ absl::Status Mapping::Seal(Sink& sink) {
   if (access_ != Access::kWrite) return NeedsAccess("a seal", "writing");
   absl::MutexLock lock(&seal_mutex_);
   // What was taken is protected again and must not be forgotten, even after an error.
-  const absl::Status taken = dirty_->Take(pending_);
+  const absl::Status taken = binder_ != nullptr ? binder_->Take(pending_) : dirty_->Take(pending_);
   Normalize(pending_);
   COW_RETURN_IF_ERROR(taken);
   size_t published = 0;
@@ -224,7 +223,11 @@ absl::Status Mapping::PublishRun(Sink& sink, PageRun& run) {
     }
     COW_RETURN_IF_ERROR(
         sink.Publish(run.page, pages.first(std::min<uint64_t>(pages.size(), size_ - offset))));
-    dirty_->Published(run.page, pages);
+    if (binder_ != nullptr) {
+      binder_->Published(run.page, pages);
+    } else {
+      dirty_->Published(run.page, pages);
+    }
     COW_TRACE(seal, run.page.value(), count);
     run.page += count;
     run.count -= count;
@@ -234,6 +237,7 @@ absl::Status Mapping::PublishRun(Sink& sink, PageRun& run) {
 
 absl::Status Mapping::Reset() {
   if (access_ != Access::kScratch) return NeedsAccess("a reset", "scratch");
+  if (binder_ != nullptr) return binder_->Reset();
   COW_RETURN_IF_ERROR(range_.Drop(0, range_.size()));
   return CopyIn(copied_);
 }

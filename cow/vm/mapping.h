@@ -57,6 +57,7 @@
 
 namespace cow::vm {
 
+class Binder;
 class DirtySet;
 struct PageRun;
 
@@ -82,8 +83,11 @@ class Source {
  public:
   virtual ~Source() = default;
   // Frames of pages [begin, end), in order; pages not named are holes. All named frames have been
-  // verified. Bytes past the end of the version are zero in its last frame.
+  // verified. Bytes past the end of the version are zero in its last frame. Called by threads that
+  // others wait for: it takes no lock that is held while memory of a mapping is touched.
   virtual absl::StatusOr<std::vector<Extent>> Extents(PageNumber begin, PageNumber end) = 0;
+  // The first page from `begin` on that is not a hole; the largest page number where there is none.
+  virtual absl::StatusOr<PageNumber> NextData(PageNumber begin) = 0;
   // The volume file or memfd, open for reading at least: frame f is at f * 4096.
   virtual int descriptor() const = 0;
 };
@@ -132,7 +136,9 @@ class Mapping {
   std::span<std::byte> bytes() const { return {range_.data(), size_}; }
   uint64_t size() const { return size_; }
   // Pages that were copied into memory because they were in too many extents to be bound.
-  uint64_t copied_pages() const { return copied_pages_; }
+  uint64_t copied_pages() const;
+  // The first error that a touch of the mapping met: which page, and why it cannot be read.
+  absl::Status status() const;
 
   // Hands every page written since the last seal (since creation, for the first) to `sink`, in
   // ascending order, and returns the first error. A page handed to the sink holds at least all
@@ -153,6 +159,7 @@ class Mapping {
   Mapping(Access access, uint64_t size, std::shared_ptr<Source> source, os::AddressRange range);
 
   absl::Status ChooseTracking(const Options& options);
+  bool BindsOnTouch() const;
   absl::Status Bind(const Options& options);
   absl::Status CopyIn(std::span<const Extent> extents);
   absl::Status TrackWrites(std::vector<Extent> bound, std::span<const Extent> copied);
@@ -166,6 +173,8 @@ class Mapping {
   uint64_t maps_used_ = 0;
   uint64_t copied_pages_ = 0;
   std::vector<Extent> copied_;  // what Reset copies in again
+  // Where chunks are bound as they are touched; then it has the dirty set.
+  std::unique_ptr<Binder> binder_;
 
   absl::Mutex seal_mutex_;
   // Taken from the dirty set and not published yet; in order.

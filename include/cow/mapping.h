@@ -27,10 +27,22 @@
 // - A full volume makes the seal fail (kResourceExhausted, ENOSPC), never a store: no SIGBUS. What
 //   was not sealed stays in memory, for the next seal.
 //
+// Touching a page
+// - A mapping is made in microseconds, whatever its size. Chunks of 2 MiB are verified and bound when
+//   they are first touched, by a thread of the library while the one that touches waits; those that
+//   follow in order beforehand; a hole as a whole.
+// - A page that cannot be read, or whose checksum does not match, is SIGBUS for a load or a store (on
+//   kernels before 6.6, SIGSEGV) and EFAULT from a system call; status() says which and why. Other
+//   pages are not concerned.
+// - Where the process may not handle faults of system calls (no CAP_SYS_PTRACE,
+//   vm.unprivileged_userfaultfd=0 and no access to /dev/userfaultfd; or it locks its memory by
+//   mlockall), and for writing on kernels before 6.7, all frames are verified and bound when the
+//   mapping is made: a damaged one is an error of Map.
+// - Threads that bind take no signals, and run while there are mappings.
+//
 // Limits
-// - A page is 4 KiB, and so must be the system's. All frames of a version are verified and bound
-//   when it is mapped; holes cost nothing. A host disk that fails later, when the kernel reads a page
-//   again that it dropped, is SIGBUS.
+// - A page is 4 KiB, and so must be the system's. A host disk that fails later, when the kernel reads
+//   a page again that it dropped, is SIGBUS.
 // - A mapping has the size its version had; it does not grow. Size 0 cannot be mapped.
 // - I/O that the kernel does later into a mapping (direct reads in flight, io_uring) must be
 //   finished before a seal; buffers registered with io_uring escape tracking and are not supported.
@@ -75,6 +87,10 @@ class Mapping {
   std::span<std::byte> bytes() const { return bytes_; }
   uint64_t size() const { return bytes_.size(); }
   Access access() const { return access_; }
+
+  // The first error that touching the mapping met (kDataLoss with EIO for damage), naming file, page,
+  // frame and cause; OK where there was none. It stays.
+  absl::Status status() const;
 
   // Write mappings: makes what was stored part of the file, as TakeSnapshot does first. Durable
   // after the next Volume::Sync. kFailedPrecondition (EINVAL) for other mappings;

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
+#include <iterator>
 
 #include "tests/core/volumes.h"
 
@@ -206,6 +208,23 @@ TEST_P(MappingTest, OneFileIsWrittenFromAnotherOnesMapping) {
   EXPECT_TRUE(Same(TextOf(target), TextOf(mapping)));
 }
 
+// The writer touches pages that nobody has touched, with the locks of the store that it needs.
+TEST_P(MappingTest, AFileIsWrittenFromAnUntouchedMappingOfItself) {
+  std::string text(9 * kMiB, '\0');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i / 4096 % 23);
+  File file = MakeFile(volume_, "/a", text);
+  const Snapshot before = file.TakeSnapshot("before").value();
+  for (const Access access : {Access::kRead, Access::kScratch}) {
+    const Mapping mapping = before.Map(access).value();
+    ASSERT_EQ(file.Write(100, mapping.bytes().first(8 * kMiB)), absl::OkStatus());
+  }
+  EXPECT_TRUE(Same(TextOf(file).substr(100, 8 * kMiB), text.substr(0, 8 * kMiB)));
+  const Mapping target = before.Map(Access::kScratch).value();
+  ASSERT_EQ(file.Read(0, target.bytes()).value(), text.size());
+  EXPECT_TRUE(Same(TextOf(target), TextOf(file)));
+  ExpectSound(volume_);
+}
+
 TEST_P(MappingTest, ARemovedFileIsSealedStill) {
   File file = MakeFile(volume_, "/a", "text");
   Mapping live = file.Map(Access::kWrite).value();
@@ -213,6 +232,46 @@ TEST_P(MappingTest, ARemovedFileIsSealedStill) {
   Store(live, 0, "T");
   EXPECT_EQ(live.Seal(), absl::OkStatus());
   EXPECT_EQ(TextOf(file), "Text");
+}
+
+TEST(MappingDamage, OnlyThePageThatDoesNotMatchCannotBeRead) {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory / "volume.cow";
+  const std::string mark = "the page that rots";
+  {
+    Volume volume = Volume::Open(path, {.create = true}).value();
+    std::string text(2 * kMiB, 't');
+    text.replace(77 * 4096, mark.size(), mark);
+    MakeFile(volume, "/a", text);
+  }
+  {
+    std::fstream host(path, std::ios::in | std::ios::out | std::ios::binary);
+    const std::string all((std::istreambuf_iterator<char>(host)), {});
+    host.seekp(static_cast<std::streamoff>(all.find(mark)));
+    host.put('T');
+  }
+  Volume volume = Volume::Open(path).value();
+  const File file = volume.OpenFile("/a").value();
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  for (const Access access : {Access::kRead, Access::kWrite}) {
+    const absl::StatusOr<Mapping> mapping = volume.OpenFile("/a")->Map(access);
+    // Where all is bound at once, Map tells.
+    absl::Status told = mapping.status();
+    if (mapping.ok()) {
+      EXPECT_EQ(mapping->status(), absl::OkStatus());
+      EXPECT_EQ(write(pipe_ends[1], mapping->bytes().data() + 77 * 4096, 1), -1);
+      EXPECT_EQ(errno, EFAULT);
+      EXPECT_EQ(mapping->bytes()[76 * 4096], std::byte{'t'});
+      EXPECT_EQ(mapping->bytes()[78 * 4096], std::byte{'t'});
+      told = mapping->status();
+    }
+    EXPECT_EQ(ErrnoIn(told), EIO);
+    EXPECT_THAT(std::string(told.message()), testing::HasSubstr("/a: "));
+    EXPECT_THAT(std::string(told.message()), testing::HasSubstr("checksum does not match"));
+  }
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
 }
 
 TEST(MappingLimits, AFullVolumeFailsTheSealAndNoStore) {

@@ -136,7 +136,7 @@ TEST(AddressRangeTest, AChildDoesNotHaveItAndMayDestroyIt) {
   auto range = std::make_unique<AddressRange>(
       AddressRange::Reserve(kPageSize, kPageSize, Protection::kReadWrite).value());
   Page(*range, 0) = std::byte{1};
-  ASSERT_TRUE(range->KeepFromChildren().ok());
+  ASSERT_TRUE(range->KeepFromChildren(0, range->size()).ok());
   const pid_t child = fork();
   if (child == 0) {
     const bool absent = !IsMapped(range->data());

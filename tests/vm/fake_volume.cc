@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <utility>
 
 #include "cow/base/status.h"
@@ -16,6 +18,17 @@ std::vector<std::byte> PageOfBytes(uint64_t seed) {
     std::memcpy(bytes.data() + i, &seed, sizeof(seed));
   }
   return bytes;
+}
+
+size_t CountMaps(std::span<const std::byte> bytes) {
+  std::ifstream maps("/proc/self/maps");
+  size_t count = 0;
+  for (std::string line; std::getline(maps, line);) {
+    const uint64_t start = std::stoull(line, nullptr, 16);
+    const auto begin = reinterpret_cast<uint64_t>(bytes.data());
+    if (start >= begin && start < begin + bytes.size()) ++count;
+  }
+  return count;
 }
 
 FrameNumber FakeVolume::Write(std::span<const std::byte> bytes, bool apart) {
@@ -47,6 +60,11 @@ absl::StatusOr<std::vector<Extent>> FakeSource::Extents(PageNumber begin, PageNu
     }
   }
   return extents;
+}
+
+absl::StatusOr<PageNumber> FakeSource::NextData(PageNumber begin) {
+  const auto next = version_.lower_bound(begin);
+  return next == version_.end() ? PageNumber(UINT64_MAX) : next->first;
 }
 
 absl::Status FakeSink::Publish(PageNumber page, std::span<const std::byte> bytes) {

@@ -24,6 +24,9 @@ using PageTable = std::map<PageNumber, FrameNumber>;
 // A page whose bytes follow from `seed`.
 std::vector<std::byte> PageOfBytes(uint64_t seed);
 
+// Maps of this process that begin in `bytes`, as the kernel lists them.
+size_t CountMaps(std::span<const std::byte> bytes);
+
 class FakeVolume {
  public:
   explicit FakeVolume(std::unique_ptr<os::File> file) : file_(std::move(file)) {}
@@ -47,6 +50,7 @@ class FakeSource : public Source {
       : volume_(volume), version_(std::move(version)) {}
 
   absl::StatusOr<std::vector<Extent>> Extents(PageNumber begin, PageNumber end) override;
+  absl::StatusOr<PageNumber> NextData(PageNumber begin) override;
   int descriptor() const override { return volume_.file().descriptor(); }
 
  private:

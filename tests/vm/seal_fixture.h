@@ -22,17 +22,26 @@ namespace cow::vm {
 
 enum class Where { kDisk, kMemory };
 
+// How writes are found, and when pages are bound.
+enum class Way { kKernelOnTouch, kKernelAtOnce, kCompare };
+
 // A version of 2000 pages: 0-599 are data in one extent, 600-699 data in pages alone, the rest is
 // a hole but for the last page, in which the version ends.
-class SealTest : public ::testing::TestWithParam<std::tuple<Tracking, Where>> {
+class SealTest : public ::testing::TestWithParam<std::tuple<Way, Where>> {
  protected:
   static constexpr uint64_t kPages = 2000;
   static constexpr uint64_t kSize = kPages * kPageSize - 1000;
 
   void SetUp() override {
-    if (std::get<0>(GetParam()) == Tracking::kKernel && !os::UsableFeatures().pagemap_scan) {
+    os::Features features = os::UsableFeatures();
+    if (tracking() == Tracking::kKernel && !features.pagemap_scan) {
       GTEST_SKIP() << "no PAGEMAP_SCAN on " << os::KernelRelease();
     }
+    if (way() == Way::kKernelOnTouch && !features.uffd_missing) {
+      GTEST_SKIP() << "no userfaultfd for system calls";
+    }
+    features.uffd_missing = way() == Way::kKernelOnTouch;
+    features_.emplace(features);
     volume_ = std::make_unique<FakeVolume>(
         std::get<1>(GetParam()) == Where::kDisk
             ? os::OpenFile(directory_ / "volume", os::OpenMode::kCreate).value()
@@ -48,16 +57,21 @@ class SealTest : public ::testing::TestWithParam<std::tuple<Tracking, Where>> {
   }
 
   void TearDown() override {
-    if (sink_ != nullptr && std::get<0>(GetParam()) == Tracking::kCompare) {
+    if (sink_ != nullptr && tracking() == Tracking::kCompare) {
       EXPECT_EQ(sink_->unchanged(), 0u) << "comparing lets no unchanged page through";
     }
+  }
+
+  static Way way() { return std::get<0>(GetParam()); }
+  static Tracking tracking() {
+    return way() == Way::kCompare ? Tracking::kCompare : Tracking::kKernel;
   }
 
   // The head as it is now.
   std::unique_ptr<Mapping> Map(std::optional<uint64_t> map_limit = {}) {
     return Mapping::Create(Access::kWrite, kSize,
                            std::make_shared<FakeSource>(*volume_, sink_->head),
-                           {.tracking = std::get<0>(GetParam()), .map_limit = map_limit})
+                           {.tracking = tracking(), .map_limit = map_limit})
         .value();
   }
 
@@ -83,6 +97,7 @@ class SealTest : public ::testing::TestWithParam<std::tuple<Tracking, Where>> {
     }
   }
 
+  std::optional<os::ScopedFeatures> features_;
   test::TemporaryDirectory directory_;
   std::unique_ptr<FakeVolume> volume_;
   std::unique_ptr<FakeSink> sink_;
@@ -90,13 +105,17 @@ class SealTest : public ::testing::TestWithParam<std::tuple<Tracking, Where>> {
 };
 
 inline auto SealModes() {
-  return ::testing::Combine(::testing::Values(Tracking::kKernel, Tracking::kCompare),
-                            ::testing::Values(Where::kDisk, Where::kMemory));
+  return ::testing::Combine(
+      ::testing::Values(Way::kKernelOnTouch, Way::kKernelAtOnce, Way::kCompare),
+      ::testing::Values(Where::kDisk, Where::kMemory));
 }
 
-inline std::string SealModeName(const ::testing::TestParamInfo<std::tuple<Tracking, Where>>& info) {
-  return std::string(std::get<0>(info.param) == Tracking::kKernel ? "Kernel" : "Compare") +
-         (std::get<1>(info.param) == Where::kDisk ? "Disk" : "Memory");
+inline std::string SealModeName(const ::testing::TestParamInfo<std::tuple<Way, Where>>& info) {
+  const Way way = std::get<0>(info.param);
+  const std::string name = way == Way::kKernelOnTouch  ? "OnTouch"
+                           : way == Way::kKernelAtOnce ? "AtOnce"
+                                                       : "Compare";
+  return name + (std::get<1>(info.param) == Where::kDisk ? "Disk" : "Memory");
 }
 
 }  // namespace cow::vm

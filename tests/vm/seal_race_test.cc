@@ -156,7 +156,7 @@ TEST_P(SealRaceTest, NeedsNoPrivilege) {
                          prctl(PR_SET_DUMPABLE, 1) == 0;  // /proc/self is its own again
     auto mine =
         Mapping::Create(Access::kWrite, kSize, std::make_shared<FakeSource>(*volume_, sink_->head),
-                        {.tracking = std::get<0>(GetParam()), .map_limit = {}});
+                        {.tracking = tracking(), .map_limit = {}});
     if (!dropped || !mine.ok()) _exit(1);
     mapping_.release();
     mapping_ = std::move(mine).value();

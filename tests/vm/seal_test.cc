@@ -32,7 +32,7 @@ constexpr int kMadviseCollapse = 25;  // MADV_COLLAPSE, kernel 6.1
 INSTANTIATE_TEST_SUITE_P(Modes, SealTest, SealModes(), SealModeName);
 
 TEST_P(SealTest, PublishesThePagesWrittenAndNoOthers) {
-  EXPECT_EQ(mapping_->tracking(), std::get<0>(GetParam()));
+  EXPECT_EQ(mapping_->tracking(), tracking());
   EXPECT_THAT(Seal(), IsEmpty());
   for (const uint64_t page : {0, 5, 6, 611, 700, 1234, 1999}) Write(page);
   EXPECT_THAT(Seal(), ElementsAre(0, 5, 6, 611, 700, 1234, 1999));
@@ -99,15 +99,17 @@ TEST_P(SealTest, TheKernelsPageOfZerosOverDataIsPublished) {
   EXPECT_THAT(Seal(), ElementsAre(1000));
   ExpectEquals(sink_->head);
 
+  // One that was copied in; where it is bound on touch it would be copied again.
+  if (way() == Way::kKernelOnTouch) return;
   mapping_ = Map(5);
   ASSERT_GT(mapping_->copied_pages(), 0u);
-  PutPageOfZeros(Page(620));  // copied in
+  PutPageOfZeros(Page(620));
   EXPECT_THAT(Seal(), ElementsAre(620));
   ExpectEquals(sink_->head);
 }
 
 TEST_P(SealTest, WhatAFailedLookAtThePagesHadProtectedIsNotLost) {
-  if (std::get<0>(GetParam()) != Tracking::kKernel) GTEST_SKIP() << "comparing protects nothing";
+  if (tracking() != Tracking::kKernel) GTEST_SKIP() << "comparing protects nothing";
   for (const uint64_t page : {1, 650, 1500}) Write(page);
   // Memory that cannot be protected makes the kernel give up in the middle.
   void* const in_the_way = Page(1100).data();
@@ -187,8 +189,8 @@ TEST_P(SealTest, APageWrittenWhileItIsPublishedIsDirtyAgain) {
 
 TEST_P(SealTest, CopiedChunksAreTrackedLikeBoundOnes) {
   mapping_ = Map(5);
-  ASSERT_GT(mapping_->copied_pages(), 0u);
   ExpectEquals(sink_->head);
+  ASSERT_GT(mapping_->copied_pages(), 0u);
   EXPECT_THAT(Seal(), IsEmpty());
   for (const uint64_t page : {0, 511, 512, 620, 621, 1023, 1024}) Write(page);
   EXPECT_THAT(Seal(), ElementsAre(0, 511, 512, 620, 621, 1023, 1024));
