@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
+#include "cow/fs/statistics.h"
 
 namespace cow::fuse {
 namespace {
@@ -70,7 +71,7 @@ Reply ControlServer::Execute(const Request& request, const Caller& caller) {
       return reply;
     case Command::kStatistics:
       reply.info = Ping();
-      reply.statistics = Statistics();
+      reply.statistics = fs::StatisticsOf<control::Statistics>(fs_.store());
       return reply;
     case Command::kList:
       return List(request, caller);
@@ -119,32 +120,6 @@ control::Info ControlServer::Ping() const {
           .used_bytes = space.used_bytes,
           .available_bytes = space.available_bytes,
           .features = kernel_.Features()};
-}
-
-control::Statistics ControlServer::Statistics() const {
-  const auto counters = fs_.store().counters();
-  const auto space = fs_.store().space();
-  return {.open_seconds = counters.open_seconds,
-          .reads = counters.reads,
-          .read_bytes = counters.read_bytes,
-          .writes = counters.writes,
-          .written_bytes = counters.written_bytes,
-          .copied_pages = counters.copied_pages,
-          .commits = counters.commits,
-          .committed_frames = counters.committed_frames,
-          .commit_microseconds = counters.commit_microseconds,
-          .last_commit_microseconds = counters.last_commit_microseconds,
-          .syncs = counters.syncs,
-          .allocated_frames = counters.allocated_frames,
-          .freed_frames = counters.freed_frames,
-          .waiting_frames = space.deferred_frames,
-          .folded_items = counters.folded_items,
-          .waiting_items = space.pending_items,
-          .node_hits = counters.node_hits,
-          .node_misses = counters.node_misses,
-          .checksum_failures = counters.checksum_failures,
-          .taken_snapshots = counters.snapshots,
-          .made_clones = counters.clones};
 }
 
 void ControlServer::WriteOut(fs::NodeId head, bool of_tree) {

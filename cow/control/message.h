@@ -24,6 +24,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string>
 #include <vector>
@@ -163,6 +164,11 @@ struct Defragmented {
   uint64_t file_bytes = 0;    // size of the file
   friend bool operator==(const Defragmented&, const Defragmented&) = default;
 };
+// All of them, in the order in which they are sent.
+inline constexpr uint64_t Defragmented::*kDefragmentedFields[] = {
+    &Defragmented::extents_before, &Defragmented::extents_after, &Defragmented::moved_bytes,
+    &Defragmented::shared_bytes, &Defragmented::file_bytes};
+static_assert(sizeof(Defragmented) == std::size(kDefragmentedFields) * sizeof(uint64_t));
 
 struct Reply {
   absl::Status status = absl::OkStatus();  // with its errno; where not OK, nothing below is sent
