@@ -249,10 +249,13 @@ absl::StatusOr<Entry> ControlServer::HeadEntry(const std::string& path, const fs
 }
 
 absl::Status ControlServer::AddSpace(fs::NodeId id, Entry& entry) {
-  COW_ASSIGN_OR_RETURN(const fs::SpaceInfo space, fs_.SpaceOf(id));
+  const absl::StatusOr<fs::SpaceInfo> space = fs_.SpaceOf(id);
+  // Mounted for reading, while another process writes the volume: all else is known.
+  if (absl::IsUnavailable(space.status())) return absl::OkStatus();
+  if (!space.ok()) return space.status();
   entry.has_space = true;
-  entry.referenced = space.referenced;
-  entry.exclusive = space.exclusive;
+  entry.referenced = space->referenced;
+  entry.exclusive = space->exclusive;
   return absl::OkStatus();
 }
 
@@ -276,6 +279,12 @@ absl::StatusOr<Entry> ControlServer::Stat(const Request& request, const Caller& 
   return entry;
 }
 
+absl::Status ControlServer::MayBeEmpty(const absl::StatusOr<fs::Node>& head, const Caller& caller) {
+  if (!head.ok()) return head.status();
+  if (CheckOwner(caller, head->attributes).ok()) return absl::OkStatus();
+  return CheckRights(caller, head->attributes, kRead);
+}
+
 Reply ControlServer::List(const Request& request, const Caller& caller) {
   Reply reply;
   const std::string top = Trimmed(request.path);
@@ -289,7 +298,6 @@ Reply ControlServer::List(const Request& request, const Caller& caller) {
     return !IsUnder(snapshot.path, top) ||
            (snapshot.removed && snapshot.path.empty() && !top.empty());
   });
-  if (all->empty() && !head.ok()) reply.status = head.status();
   // By path, oldest first; so the cursor is a place in that order, kept as the number of the
   // snapshot that comes next.
   std::sort(all->begin(), all->end(), [](const auto& a, const auto& b) {
@@ -317,6 +325,9 @@ Reply ControlServer::List(const Request& request, const Caller& caller) {
       reply.next = next->number;
       break;
     }
+  }
+  if (reply.entries.empty() && reply.status.ok() && request.cursor == 0) {
+    reply.status = MayBeEmpty(head, caller);
   }
   return reply;
 }

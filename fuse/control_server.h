@@ -55,7 +55,6 @@ class ControlServer {
   control::Reply Defragment(const Request& request, const Caller& caller);
   control::Reply Check(const Request& request, const Caller& caller);
   control::Info Ping() const;
-  control::Statistics Statistics() const;
 
   static control::Entry EntryOf(const fs::SnapshotInfo& snapshot);
   // Owners see their snapshots; others those that they can reach and read in place.
