@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
+#include "cow/fs/statistics.h"
 
 namespace cow::fuse {
 namespace {
@@ -70,7 +71,7 @@ Reply ControlServer::Execute(const Request& request, const Caller& caller) {
       return reply;
     case Command::kStatistics:
       reply.info = Ping();
-      reply.statistics = Statistics();
+      reply.statistics = fs::StatisticsOf<control::Statistics>(fs_.store());
       return reply;
     case Command::kList:
       return List(request, caller);
@@ -119,32 +120,6 @@ control::Info ControlServer::Ping() const {
           .used_bytes = space.used_bytes,
           .available_bytes = space.available_bytes,
           .features = kernel_.Features()};
-}
-
-control::Statistics ControlServer::Statistics() const {
-  const auto counters = fs_.store().counters();
-  const auto space = fs_.store().space();
-  return {.open_seconds = counters.open_seconds,
-          .reads = counters.reads,
-          .read_bytes = counters.read_bytes,
-          .writes = counters.writes,
-          .written_bytes = counters.written_bytes,
-          .copied_pages = counters.copied_pages,
-          .commits = counters.commits,
-          .committed_frames = counters.committed_frames,
-          .commit_microseconds = counters.commit_microseconds,
-          .last_commit_microseconds = counters.last_commit_microseconds,
-          .syncs = counters.syncs,
-          .allocated_frames = counters.allocated_frames,
-          .freed_frames = counters.freed_frames,
-          .waiting_frames = space.deferred_frames,
-          .folded_items = counters.folded_items,
-          .waiting_items = space.pending_items,
-          .node_hits = counters.node_hits,
-          .node_misses = counters.node_misses,
-          .checksum_failures = counters.checksum_failures,
-          .taken_snapshots = counters.snapshots,
-          .made_clones = counters.clones};
 }
 
 void ControlServer::WriteOut(fs::NodeId head, bool of_tree) {
@@ -274,10 +249,13 @@ absl::StatusOr<Entry> ControlServer::HeadEntry(const std::string& path, const fs
 }
 
 absl::Status ControlServer::AddSpace(fs::NodeId id, Entry& entry) {
-  COW_ASSIGN_OR_RETURN(const fs::SpaceInfo space, fs_.SpaceOf(id));
+  const absl::StatusOr<fs::SpaceInfo> space = fs_.SpaceOf(id);
+  // Mounted for reading, while another process writes the volume: all else is known.
+  if (absl::IsUnavailable(space.status())) return absl::OkStatus();
+  if (!space.ok()) return space.status();
   entry.has_space = true;
-  entry.referenced = space.referenced;
-  entry.exclusive = space.exclusive;
+  entry.referenced = space->referenced;
+  entry.exclusive = space->exclusive;
   return absl::OkStatus();
 }
 
@@ -301,6 +279,12 @@ absl::StatusOr<Entry> ControlServer::Stat(const Request& request, const Caller& 
   return entry;
 }
 
+absl::Status ControlServer::MayBeEmpty(const absl::StatusOr<fs::Node>& head, const Caller& caller) {
+  if (!head.ok()) return head.status();
+  if (CheckOwner(caller, head->attributes).ok()) return absl::OkStatus();
+  return CheckRights(caller, head->attributes, kRead);
+}
+
 Reply ControlServer::List(const Request& request, const Caller& caller) {
   Reply reply;
   const std::string top = Trimmed(request.path);
@@ -314,7 +298,6 @@ Reply ControlServer::List(const Request& request, const Caller& caller) {
     return !IsUnder(snapshot.path, top) ||
            (snapshot.removed && snapshot.path.empty() && !top.empty());
   });
-  if (all->empty() && !head.ok()) reply.status = head.status();
   // By path, oldest first; so the cursor is a place in that order, kept as the number of the
   // snapshot that comes next.
   std::sort(all->begin(), all->end(), [](const auto& a, const auto& b) {
@@ -342,6 +325,9 @@ Reply ControlServer::List(const Request& request, const Caller& caller) {
       reply.next = next->number;
       break;
     }
+  }
+  if (reply.entries.empty() && reply.status.ok() && request.cursor == 0) {
+    reply.status = MayBeEmpty(head, caller);
   }
   return reply;
 }

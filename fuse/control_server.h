@@ -55,11 +55,12 @@ class ControlServer {
   control::Reply Defragment(const Request& request, const Caller& caller);
   control::Reply Check(const Request& request, const Caller& caller);
   control::Info Ping() const;
-  control::Statistics Statistics() const;
 
   static control::Entry EntryOf(const fs::SnapshotInfo& snapshot);
   // Owners see their snapshots; others those that they can reach and read in place.
   bool MayList(const fs::SnapshotInfo& snapshot, const Caller& caller);
+  // Why a list for the caller, which came out empty, does not mean that there are no snapshots.
+  static absl::Status MayBeEmpty(const absl::StatusOr<fs::Node>& head, const Caller& caller);
   // The snapshot that a request names, where the caller owns what it is of. ENOENT for one of what
   // is gone where something else has the name now.
   absl::StatusOr<fs::SnapshotInfo> Owned(const Request& request, const Caller& caller);

@@ -23,6 +23,8 @@ const char kUsage[] =
     "  -d            print every request (implies -f)\n"
     "  -o OPTIONS    comma-separated: ro, allow_other (given by default to root),\n"
     "                noallow_other, and what mount(8) knows: noatime, nosuid, nodev, noexec\n"
+    "  -o ro         the volume as it is now, to read, also while another process writes it:\n"
+    "                what that writes later is not shown\n"
     "  --version, --help\n"
     "\n"
     "Snapshots are beside their files: PATH@NAME, and .snapshots/NAME for the root.\n"

@@ -144,11 +144,7 @@ bool Encode(const Reply& reply, std::span<std::byte> bytes) {
   for (const StatisticsField& field : kStatisticsFields) {
     writer.Unsigned(reply.statistics.*field.value);
   }
-  writer.Unsigned(reply.defragmented.extents_before);
-  writer.Unsigned(reply.defragmented.extents_after);
-  writer.Unsigned(reply.defragmented.moved_bytes);
-  writer.Unsigned(reply.defragmented.shared_bytes);
-  writer.Unsigned(reply.defragmented.file_bytes);
+  for (const auto field : kDefragmentedFields) writer.Unsigned(reply.defragmented.*field);
   writer.Unsigned(static_cast<uint32_t>(reply.entries.size()));
   for (const Entry& entry : reply.entries) EncodeEntry(writer, entry);
   writer.Unsigned(static_cast<uint32_t>(reply.damages.size()));
@@ -263,11 +259,9 @@ absl::StatusOr<Reply> DecodeReply(std::span<const std::byte> bytes) {
   for (const StatisticsField& field : kStatisticsFields) {
     reply.statistics.*field.value = reader.Unsigned<uint64_t>();
   }
-  reply.defragmented.extents_before = reader.Unsigned<uint64_t>();
-  reply.defragmented.extents_after = reader.Unsigned<uint64_t>();
-  reply.defragmented.moved_bytes = reader.Unsigned<uint64_t>();
-  reply.defragmented.shared_bytes = reader.Unsigned<uint64_t>();
-  reply.defragmented.file_bytes = reader.Unsigned<uint64_t>();
+  for (const auto field : kDefragmentedFields) {
+    reply.defragmented.*field = reader.Unsigned<uint64_t>();
+  }
   bool valid = true;
   const size_t entries = reader.Unsigned<uint32_t>();
   for (size_t i = 0; i < entries && reader.ok(); ++i) {

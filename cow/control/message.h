@@ -24,6 +24,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string>
 #include <vector>
@@ -74,10 +75,11 @@ enum class Command : uint8_t {
   // path, name: destroys the snapshot. -> entry as it was. The owner, or root.
   kDestroy = 6,
   // path, cursor, space: the snapshots of what is at `path` and, for a directory, of all below it
-  // -> entries, next. Who is not root gets those of what is theirs,
-  // and those that they can read in place.
+  // -> entries, next. Who is not root gets those of what is theirs, and those that they can read in
+  // place; EACCES where there are none such and they may not read what is at `path`.
   kList = 7,
-  // path (may end in @NAME) -> entry, with its space. Who may reach the path.
+  // path (may end in @NAME) -> entry, with its space; without, where another process writes the
+  // volume and this one only reads it. Who may reach the path.
   kStat = 8,
   // path: makes a new directory the root of a tree; durable when answered. -> entry. Who may write
   // the directory that it comes to stand in.
@@ -163,6 +165,11 @@ struct Defragmented {
   uint64_t file_bytes = 0;    // size of the file
   friend bool operator==(const Defragmented&, const Defragmented&) = default;
 };
+// All of them, in the order in which they are sent.
+inline constexpr uint64_t Defragmented::*kDefragmentedFields[] = {
+    &Defragmented::extents_before, &Defragmented::extents_after, &Defragmented::moved_bytes,
+    &Defragmented::shared_bytes, &Defragmented::file_bytes};
+static_assert(sizeof(Defragmented) == std::size(kDefragmentedFields) * sizeof(uint64_t));
 
 struct Reply {
   absl::Status status = absl::OkStatus();  // with its errno; where not OK, nothing below is sent

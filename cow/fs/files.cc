@@ -110,6 +110,8 @@ absl::Status FileHandle::ZeroRange(uint64_t offset, uint64_t length, bool keep_s
 }
 
 absl::StatusOr<store::DefragmentResult> FileHandle::Defragment(uint64_t offset, bool unshare) {
+  // Every object of a volume that was opened for reading is read-only; Begin says that it was.
+  if (state_->store->read_only()) return state_->store->Begin(0).status();
   if (inode_->object->read_only()) return ReadOnlyNode();
   return state_->store->Defragment(*inode_->object, PageOf(offset),
                                    PageOf(offset + kDefragmentStep), unshare);
@@ -124,11 +126,15 @@ absl::StatusOr<uint64_t> FileHandle::SeekHole(uint64_t offset) const {
 }
 
 absl::StatusOr<FileHandle> FileSystem::OpenFile(NodeId id) {
-  if (id.is_virtual() || id.is_stub()) return ErrnoStatus(EISDIR, "a directory");
+  const absl::Status directory =
+      MakeError(absl::StatusCode::kInvalidArgument, EISDIR, "a directory");
+  if (id.is_virtual() || id.is_stub()) return directory;
   COW_ASSIGN_OR_RETURN(auto inode, state_->GetInode(id));
   COW_ASSIGN_OR_RETURN(InodeRecord record, inode->Load());
-  if (record.is_directory()) return ErrnoStatus(EISDIR, "a directory");
-  if (record.type != FileType::kRegular) return ErrnoStatus(EINVAL, "not a regular file");
+  if (record.is_directory()) return directory;
+  if (record.type != FileType::kRegular) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL, "not a regular file");
+  }
   return FileHandle(state_.get(), std::move(inode));
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the build of BUILD_FOLDER into a temporary prefix, then builds and runs a small program
 # against that copy: once through find_package, once through pkg-config. Each public header must
-# compile by itself there.
+# compile by itself there, and so must the program of README.md.
 # usage: run.sh BUILD_FOLDER COMPILER
 set -euo pipefail
 
@@ -26,6 +26,11 @@ folder=$(dirname "$(find "$scratch/installed" -name cow.pc)")
 read -ra flags < <(PKG_CONFIG_PATH=$folder pkg-config --cflags --libs cow)
 "$compiler" -std=c++20 -Wall -Wextra -Werror "$project/main.cc" "${flags[@]}" -o "$scratch/consumer"
 "$scratch/consumer"
+
+echo "the program of README.md"
+sed -n '/^```cpp$/,/^```$/{/^```/!p}' "$project/../../../README.md" >"$scratch/readme.cc"
+"$compiler" -std=c++20 -Wall -Wextra -Werror "$scratch/readme.cc" "${flags[@]}" -o "$scratch/readme"
+(cd "$scratch" && ./readme)
 
 echo "each header by itself"
 for header in "$scratch"/installed/include/cow/*.h; do

@@ -265,6 +265,25 @@ TEST_F(ControlTest, AnotherUsersSnapshotsAreListedWhereTheyCanBeRead) {
             0);
 }
 
+TEST_F(ControlTest, AnEmptyListIsOneOfWhatMayBeRead) {
+  ASSERT_EQ(mkdir((mount_ / "closed").c_str(), 0711), 0);
+  ASSERT_TRUE(Put(mount_ / "closed/theirs", "a"));
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kList, .path = "closed"}), EACCES);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kList, .path = ""}), 0);
+  ASSERT_EQ(chown((mount_ / "closed/theirs").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("closed/theirs", "mon"), absl::OkStatus());
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kList, .path = "closed"}), 0) << "they own one";
+  ASSERT_EQ(chmod((mount_ / "closed").c_str(), 0700), 0);
+  ASSERT_EQ(chown((mount_ / "closed/theirs").c_str(), 0, 0), 0);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kList, .path = "closed"}), EACCES);
+  // Nor does a list tell what was removed.
+  ASSERT_TRUE(Put(mount_ / "gone", "a"));
+  ASSERT_EQ(chmod((mount_ / "gone").c_str(), 0600), 0);
+  ASSERT_EQ(mount_.TakeSnapshot("gone", "mon"), absl::OkStatus());
+  ASSERT_EQ(unlink((mount_ / "gone").c_str()), 0);
+  EXPECT_EQ(ErrnoAs(1000, {.command = Command::kList, .path = "gone"}), ENOENT);
+}
+
 TEST_F(ControlTest, ACommandDoesNotFallThroughToAFileThatIsGone) {
   ASSERT_TRUE(Put(mount_ / "h", "first"));
   ASSERT_EQ(mount_.TakeSnapshot("h", "d"), absl::OkStatus());

@@ -112,6 +112,26 @@ TEST(MountTest, ASignalKeepsWhatWasStoredToMapsOfOpenFiles) {
   EXPECT_EQ(Get(mount / "a").substr(4096, 6), "stored");
 }
 
+TEST(MountTest, ReadOnlyBesideAWriterShowsWhatWasDurableWhenItWasMounted) {
+  REQUIRE_FUSE();
+  Mount writer;
+  ASSERT_TRUE(writer.Start());
+  ASSERT_TRUE(Put(writer / "a", "content"));
+  ASSERT_EQ(writer.TakeSnapshot("a", "mon"), absl::OkStatus());
+  Mount reader(writer.volume());
+  ASSERT_TRUE(reader.Start({"-o", "ro"}));
+  ASSERT_TRUE(Put(writer / "a", "later"));
+  ASSERT_EQ(writer.TakeSnapshot("a", "tue"), absl::OkStatus());
+  EXPECT_EQ(Get(reader / "a"), "content");
+  for (const char* path : {"", "a", "a@mon"}) {
+    const auto reply = reader.Call({.command = control::Command::kStat, .path = path});
+    ASSERT_TRUE(reply.ok()) << reply.status();
+    EXPECT_FALSE(reply->entries[0].has_space) << path;
+  }
+  EXPECT_EQ(reader.Unmount(), 0);
+  EXPECT_THAT(RunProgram({COWFS, "--help"}).output, HasSubstr("the volume as it is now"));
+}
+
 TEST(MountTest, ReadOnlyRefusesChanges) {
   REQUIRE_FUSE();
   Mount mount;

@@ -1,107 +1,22 @@
 // cowctl on a mounted volume.
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/temporary_directory.h"
-#include "tests/tools/fake_target.h"
-
-extern char** environ;
+#include "tests/tools/mount_commands.h"
 
 namespace cow::ctl {
 namespace {
 
 using ::testing::HasSubstr;
-
-class MountCommands : public ::testing::Test {
- protected:
-  MountCommands()
-      : volume_(directory_ / "v.cow"),
-        mount_(std::string(std::filesystem::canonical(directory_.path())) + "/mnt") {}
-
-  void SetUp() override {
-    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0) {
-      GTEST_SKIP() << "a mount needs root and /dev/fuse";
-    }
-    std::filesystem::create_directory(mount_);
-    Do({"create", volume_});
-    Mount();
-  }
-
-  void TearDown() override { Unmount(); }
-
-  void Mount() {
-    struct stat before = {};
-    ASSERT_EQ(stat(mount_.c_str(), &before), 0);
-    const std::vector<std::string> arguments = {COWFS, "-f", volume_, mount_};
-    std::vector<char*> argv;
-    for (const std::string& argument : arguments) {
-      argv.push_back(const_cast<char*>(argument.c_str()));
-    }
-    argv.push_back(nullptr);
-    ASSERT_EQ(posix_spawn(&daemon_, COWFS, nullptr, nullptr, argv.data(), environ), 0);
-    for (;;) {
-      struct stat now = {};
-      if (stat(mount_.c_str(), &now) == 0 && now.st_dev != before.st_dev) return;
-      int status = 0;
-      if (waitpid(daemon_, &status, WNOHANG) == daemon_) {
-        daemon_ = -1;
-        FAIL() << "cowfs ended with status " << status;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-  }
-
-  void Unmount() {
-    if (daemon_ < 0) return;
-    if (umount2(mount_.c_str(), 0) != 0) {
-      umount2(mount_.c_str(), MNT_DETACH);
-      kill(daemon_, SIGTERM);
-    }
-    waitpid(daemon_, nullptr, 0);
-    daemon_ = -1;
-  }
-
-  static nlohmann::json Json(std::vector<std::string> arguments) {
-    arguments.push_back("--json");
-    return nlohmann::json::parse(Do(arguments));
-  }
-
-  std::string At(const std::string& path) const { return mount_ + "/" + path; }
-
-  void Write(const std::string& path, const std::string& text) {
-    std::ofstream file(At(path), std::ios::binary | std::ios::trunc);
-    file << text;
-    ASSERT_TRUE(file.flush()) << path;
-  }
-
-  std::string Read(const std::string& path) const {
-    std::ifstream file(At(path), std::ios::binary);
-    EXPECT_TRUE(file) << path;
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  }
-
-  test::TemporaryDirectory directory_;
-  const std::string volume_;
-  const std::string mount_;
-  pid_t daemon_ = -1;
-};
 
 TEST_F(MountCommands, LifeOfASnapshotReadInPlace) {
   Write("f", "one");
@@ -250,14 +165,18 @@ TEST_F(MountCommands, SnapshotsOfWhatWasRemovedWithItsDirectoryAreNamedAndTaken)
 TEST_F(MountCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
   Write("f", "one");
   Do({"snapshot", At("f@mon")});
-  const std::string hint = "; cowctl list shows what snapshots there are";
+  const std::string hint = "; cowctl list " + At("f") + " shows those that there are";
   const std::vector<std::pair<std::vector<std::string>, std::string>> errors = {
       {{"destroy", At("d/f@x")}, At("d: No such file or directory")},
       {{"stat", At("d/f@x")}, At("d: No such file or directory")},
       {{"clone", At("f@mon"), At("d/g")}, At("d: No such file or directory")},
       {{"stat", At("x")}, At("x: no such file")},
-      {{"stat", At("f@x")}, At("f@x: no such file") + hint},
+      {{"stat", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"list", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"clone", At("f@x"), At("g")}, At("f@x: no such snapshot") + hint},
       {{"destroy", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"stat", At("x@mon")},
+       At("x@mon: no such file; cowctl list shows what snapshots there are")},
       {{"snapshot", At("x@mon")}, At("x@mon: no such file")},
   };
   for (const auto& [arguments, message] : errors) {

@@ -34,6 +34,13 @@ TEST(Mountinfo, FindsTheMountByItsNumberAndUnescapesIt) {
 TEST(Mountinfo, FindsWhereAVolumeIsMounted) {
   EXPECT_EQ(FindMountOfVolume(kMountinfo, "/srv/app.cow")->point, "/mnt/with space");
   EXPECT_FALSE(FindMountOfVolume(kMountinfo, "/srv/app").has_value());
+  EXPECT_FALSE(FindMountOfVolume(kMountinfo, "/srv/app.cow")->read_only);
+  // Rather where it is written.
+  const std::string twice =
+      "35 22 0:44 / /mnt/old rw,nosuid - fuse.cowfs /srv/app.cow ro,user_id=0\n";
+  EXPECT_EQ(FindMountOfVolume(twice + kMountinfo, "/srv/app.cow")->point, "/mnt/with space");
+  EXPECT_EQ(FindMountOfVolume(twice, "/srv/app.cow")->point, "/mnt/old");
+  EXPECT_TRUE(FindMountOfVolume(twice, "/srv/app.cow")->read_only);
   // Of another kind of filesystem.
   EXPECT_FALSE(FindMountOfVolume(kMountinfo, "/dev/sda1").has_value());
 }

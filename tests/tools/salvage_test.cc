@@ -1,4 +1,6 @@
 // cowctl salvage, of a volume on disk.
+#include "cow/salvage.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,6 +63,33 @@ TEST_F(SalvageCommand, CopiesASoundVolumeAndSaysThatNothingIsLost) {
   EXPECT_EQ(Read(out_ + "/live/f"), Read(out_ + "/snapshots/f@mon"));
   EXPECT_EQ(Read(out_ + "/live/f").size(), 3 * 4096u);
   EXPECT_EQ(RunCowctl({"salvage", "-H", volume_, out_ + "2"}).out, "");
+}
+
+TEST_F(SalvageCommand, OfAVolumeThatIsWrittenIsTheCommitThatWasLastInTheBeginning) {
+  constexpr int kFiles = 20;
+  auto writer = Volume::Open(volume_);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  const auto write_all = [&](char letter) {
+    const std::string text(3 * 4096, letter);
+    for (int i = 0; i < kFiles; ++i) {
+      const std::string path = "/f" + std::to_string(i);
+      auto file = letter == 'a' ? writer->CreateFile(path) : writer->OpenFile(path);
+      ASSERT_TRUE(file->Write(0, std::as_bytes(std::span(text))).ok());
+    }
+    ASSERT_TRUE(writer->Sync().ok());
+  };
+  write_all('a');
+  char letter = 'a';
+  const auto result = Salvage(volume_, out_, [&](uint64_t) {
+    // Each commit would take the place of what the one before the last has freed.
+    if (letter < 'f') write_all(++letter);
+  });
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(letter, 'f');
+  EXPECT_TRUE(result->losses.empty());
+  for (int i = 0; i < kFiles; ++i) {
+    EXPECT_EQ(Read(out_ + "/live/f" + std::to_string(i)), std::string(3 * 4096, 'a')) << i;
+  }
 }
 
 TEST_F(SalvageCommand, NamesWhatIsLostAndCopiesTheRest) {

@@ -1,7 +1,9 @@
 // Mistakes in the arguments: each names its culprit, and shows how the command is called.
+#include <cerrno>
 #include <string>
 #include <vector>
 
+#include "cow/base/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/tools/fake_target.h"
@@ -44,10 +46,43 @@ TEST_F(Usage, UnknownCommandIsNamedAndTheHelpPointedTo) {
 
 TEST_F(Usage, SurplusOperandIsNamedAlsoWhereItIsACommand) {
   EXPECT_EQ(Mistake({"snapshot", "v.cow:/a@m", "more"}),
-            "cowctl snapshot: \"more\" is one argument too many\n"
+            "cowctl snapshot: \"more\" is one argument too many: it takes one PATH@NAME at a time\n"
             "usage: cowctl snapshot PATH@NAME\n");
+  EXPECT_THAT(Mistake({"list", "v.cow:/a", "v.cow:/b"}), HasSubstr("it takes one PATH at a time"));
+  EXPECT_THAT(Mistake({"check", "v.cow", "w.cow"}),
+              HasSubstr("it takes one VOLUME|MOUNT at a time"));
   EXPECT_THAT(Mistake({"rename", "v.cow:/a@m", "n", "list"}), HasSubstr("\"list\" is one"));
   EXPECT_THAT(Mistake({"tree", "create", "v.cow:/t", "list"}), HasSubstr("\"list\" is one"));
+}
+
+TEST_F(Usage, DestroyTakesSeveralAndBeginsWhenAllAreNames) {
+  const Ran ran = RunOn(volume_, {"destroy", "v.cow:/a@1", "v.cow:/b@2", "--json"});
+  EXPECT_EQ(ran.status, kDone) << ran.err;
+  ASSERT_EQ(volume_.requests.size(), 2u);
+  EXPECT_EQ(volume_.requests[1].path, "b");
+  EXPECT_EQ(RunOn(volume_, {"destroy", "v.cow:/a@1", "v.cow:/b@2"}).out,
+            "destroyed v.cow:/a@1\ndestroyed v.cow:/b@2\n");
+  volume_.requests.clear();
+  EXPECT_EQ(Mistake({"destroy", "v.cow:/a@1", "v.cow:/b"}),
+            "cowctl destroy: v.cow:/b: not of the form PATH@NAME\n"
+            "usage: cowctl destroy PATH@NAME...\n");
+  EXPECT_THAT(Mistake({"destroy"}), StartsWith("cowctl destroy: PATH@NAME is required\n"));
+  volume_.failure = MakeError(absl::StatusCode::kNotFound, ENOENT, "gone");
+  const Ran failed = RunOn(volume_, {"destroy", "v.cow:/a@1", "v.cow:/b@2"});
+  EXPECT_EQ(failed.status, kFailed);
+  EXPECT_THAT(failed.err, StartsWith("cowctl destroy: v.cow:/a@1: "));
+  EXPECT_THAT(failed.err, ::testing::Not(HasSubstr("b@2")));
+}
+
+TEST_F(Usage, EmptyOperandIsAMistakeAndNotTheCurrentDirectory) {
+  for (const CommandSpec& spec : Commands()) {
+    std::vector<std::string> arguments = {spec.name};
+    if (arguments[0] == "tree create") arguments = {"tree", "create"};
+    for (const Operand& operand : spec.operands) {
+      if (operand.name != nullptr) arguments.emplace_back("");
+    }
+    EXPECT_THAT(Mistake(arguments), HasSubstr(": an empty argument\n")) << spec.name;
+  }
 }
 
 TEST_F(Usage, MissingOperandIsNamed) {
@@ -100,6 +135,9 @@ TEST_F(Usage, RatesThatAreNoneAreMistakes) {
   EXPECT_THAT(Mistake({"check", "--rate", "fast", "v.cow"}),
               HasSubstr("--rate \"fast\": not a size, as in --rate 100M\n"));
   EXPECT_THAT(Mistake({"check", "v.cow", "--rate"}), HasSubstr("--rate takes one value"));
+  const std::string help = RunOn(volume_, {"check", "--help"}).out;
+  EXPECT_THAT(help, HasSubstr("0, or without it: as fast as it goes"));
+  EXPECT_THAT(help, HasSubstr("superblock"));
 }
 
 TEST_F(Usage, CheckOfAPathInAVolumeIsAMistake) {

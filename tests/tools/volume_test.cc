@@ -312,19 +312,22 @@ TEST_F(VolumeCommands, ErrorsNameEachThingOnceAndHintWhereItHelps) {
   Fill("/f", 0, 1, 'a');
   Do({"snapshot", At("f@mon")});
   const std::string none = directory_ / "none.cow";
-  const std::string hint = "; cowctl list shows what snapshots there are";
+  const std::string hint = "; cowctl list " + At("f") + " shows those that there are";
   const std::vector<std::pair<std::vector<std::string>, std::string>> errors = {
       {{"list", none + ":/"}, none + ": open: No such file or directory"},
       {{"check", none}, none + ": open: No such file or directory"},
       {{"create", volume_}, volume_ + ": create: File exists; choose another path"},
       {{"stat", At("x")}, At("x: no such file")},
-      {{"stat", At("f@x")}, At("f@x: no such file") + hint},
+      {{"stat", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"list", At("f@x")}, At("f@x: no such snapshot") + hint},
+      {{"stat", At("@x")},
+       At("@x: no such snapshot; cowctl list ") + At("") + " shows those that there are"},
       {{"destroy", At("f@x")}, At("f@x: no such snapshot") + hint},
       {{"rename", At("f@x"), "y"}, At("f@x: no such snapshot") + hint},
       {{"stat", At("d/f@x")}, At("d/f@x: no such file")},
       {{"rollback", At("d/f@x")}, At("d/f@x: no such file")},
       {{"snapshot", At("x@mon")}, At("x@mon: no such file")},
-      {{"clone", At("f@x"), At("g")}, At("f@x to ") + At("g: no such file") + hint},
+      {{"clone", At("f@x"), At("g")}, At("f@x: no such snapshot") + hint},
       {{"clone", At("f@mon"), At("d/g")}, At("f@mon to ") + At("d/g: no such file")},
   };
   for (const auto& [arguments, message] : errors) {

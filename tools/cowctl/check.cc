@@ -1,4 +1,5 @@
 // The command that verifies a whole volume, and mends it.
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "tools/cowctl/commands.h"
 #include "tools/cowctl/entry.h"
 #include "tools/cowctl/errors.h"
+#include "tools/cowctl/mountinfo.h"
 #include "tools/cowctl/progress.h"
 #include "tools/cowctl/size.h"
 #include "tools/cowctl/target.h"
@@ -99,6 +101,10 @@ absl::StatusOr<int> Check(const Arguments& arguments, const Environment& environ
   SplitVolume(argument, volume, path);
   if (arguments.repair && std::filesystem::is_directory(volume)) {
     return UsageError(argument + ": --repair is for a volume that is not mounted");
+  }
+  if (const std::optional<Mount> mount = MountOfVolume(volume); mount && arguments.repair) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, EBUSY,
+                     argument + ": mounted at " + mount->point + "; umount it, then repair it");
   }
   const std::optional<uint64_t> rate = ParseSize(arguments.rate.value_or("0"));
   if (!rate) {

@@ -1,6 +1,7 @@
 #include "tools/cowctl/commands.h"
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -54,9 +55,9 @@ constexpr CommandSpec kCommands[] = {
      "cowctl rename mnt/app.db@monday before-upgrade",
      &Rename},
     {"destroy",
-     {{kSnapshotOfPath}},
-     "Destroy a snapshot",
-     "cowctl destroy mnt/app.db@monday",
+     {{{"PATH@NAME...", "Snapshots; the first that cannot be destroyed ends it"}}},
+     "Destroy snapshots",
+     "cowctl destroy mnt/app.db@monday mnt/app.db@tuesday",
      &Destroy},
     {"list",
      {{{"[PATH]", "Whose snapshots, or one PATH@NAME; without it, the current directory"}}},
@@ -106,34 +107,62 @@ absl::Status CheckName(std::string_view name) {
   return absl::OkStatus();
 }
 
-// The target of PATH@NAME.
-absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
-                                       const std::string& argument) {
+// Whether it is PATH@NAME.
+absl::Status CheckForm(const std::string& argument) {
   std::string_view path;
   std::string_view name;
   if (!SplitName(argument, path, name) || path.empty()) {
     return UsageError(absl::StrCat(argument, ": not of the form PATH@NAME"));
   }
-  COW_RETURN_IF_ERROR(CheckName(name));
+  return CheckName(name);
+}
+
+// The target of PATH@NAME.
+absl::StatusOr<Located> LocateSnapshot(const Environment& environment,
+                                       const std::string& argument) {
+  COW_RETURN_IF_ERROR(CheckForm(argument));
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kSnapshot, true);
   if (!located.ok()) return Named(located.status(), argument);
   return located;
 }
 
-// Whether `located` names a snapshot that is not there, in a directory that is.
-bool LacksSnapshot(const Located& located) {
+// The head in the volume of the snapshot that `located` names; nothing where it names none.
+std::optional<std::string> HeadOf(const Located& located) {
+  if (!located.name.empty()) return located.path;
+  std::string_view head;
+  std::string_view name;
+  if (SplitName(located.path, head, name)) return std::string(head);
+  name = located.path;
+  if (!name.starts_with(kRootSnapshots)) return std::nullopt;
+  name.remove_prefix(kRootSnapshots.size());
+  if (name.find('/') != std::string_view::npos) return std::nullopt;
+  return "";
+}
+
+// `status`, that what `located` names is not there, if that is for want of a snapshot; nothing if
+// not.
+std::optional<absl::Status> NoSnapshot(const Located& located, const absl::Status& status) {
+  const std::optional<std::string> head = HeadOf(located);
+  if (!head.has_value()) return std::nullopt;
+  const auto find = [&located](Command command, const std::string& where) {
+    return located.target->Execute({.command = command, .path = where}).status();
+  };
   const std::string path =
       located.name.empty() ? located.path : WithSnapshot(located.path, located.name);
-  const size_t slash = path.rfind('/');
-  if (path.find('@', slash == std::string::npos ? 0 : slash) == std::string::npos &&
-      !path.starts_with(kRootSnapshots)) {
-    return false;
+  if (!absl::IsNotFound(find(Command::kStat, path))) return std::nullopt;
+  std::string_view outside;
+  std::string_view name;
+  if (find(Command::kList, *head).ok() && SplitName(located.argument, outside, name)) {
+    return Advised(MakeError(status.code(), ENOENT, located.argument + ": no such snapshot"),
+                   absl::StrCat("cowctl list ", absl::string_view(outside.data(), outside.size()),
+                                " shows those that there are"));
   }
-  const auto find = [&located](const std::string& where) {
-    return located.target->Execute({.command = Command::kStat, .path = where}).status();
-  };
-  return absl::IsNotFound(find(path)) &&
-         (located.reached || slash == std::string::npos || find(path.substr(0, slash)).ok());
+  const size_t slash = head->rfind('/');
+  if (!located.reached && slash != std::string::npos &&
+      !find(Command::kStat, head->substr(0, slash)).ok()) {
+    return std::nullopt;
+  }
+  return Advised(Named(status, located.argument), "cowctl list shows what snapshots there are");
 }
 
 // `sentence` for people, `name` for scripts, the entry as JSON.
@@ -154,10 +183,11 @@ absl::StatusOr<Entry> ExecuteOne(const Located& located, const Request& request,
                                  const std::string& argument) {
   absl::StatusOr<Reply> reply = located.target->Execute(request);
   if (!reply.ok()) {
-    absl::Status status = Named(reply.status(), argument);
-    const bool sought = request.command != Command::kSnapshot && ErrnoOf(status) == ENOENT;
-    if (!sought || !LacksSnapshot(located)) return status;
-    return Advised(std::move(status), "cowctl list shows what snapshots there are");
+    const absl::Status& status = reply.status();
+    if (request.command != Command::kSnapshot && ErrnoOf(status) == ENOENT) {
+      if (auto lacking = NoSnapshot(located, status)) return *std::move(lacking);
+    }
+    return Named(status, argument);
   }
   if (reply->entries.size() != 1) {
     return MakeError(absl::StatusCode::kInternal, EPROTO,
@@ -242,15 +272,19 @@ absl::StatusOr<int> Rename(const Arguments& arguments, const Environment& enviro
 }
 
 absl::StatusOr<int> Destroy(const Arguments& arguments, const Environment& environment) {
-  const std::string& argument = arguments.operands[0];
-  COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(environment, argument));
-  Target& target = *located.target;
-  COW_ASSIGN_OR_RETURN(
-      const Entry entry,
-      ExecuteOne(located,
-                 {.command = Command::kDestroy, .path = located.path, .name = located.name},
-                 argument));
-  PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), environment);
+  for (const std::string& argument : arguments.several) {
+    COW_RETURN_IF_ERROR(CheckForm(argument));
+  }
+  for (const std::string& argument : arguments.several) {
+    COW_ASSIGN_OR_RETURN(const Located located, LocateSnapshot(environment, argument));
+    Target& target = *located.target;
+    COW_ASSIGN_OR_RETURN(
+        const Entry entry,
+        ExecuteOne(located,
+                   {.command = Command::kDestroy, .path = located.path, .name = located.name},
+                   argument));
+    PrintDone(arguments, target, entry, "destroyed " + NameOf(target, entry), environment);
+  }
   return kDone;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "tools/cowctl/output.h"
@@ -16,12 +17,13 @@ namespace cow::ctl {
 // What a command was called with.
 struct Arguments {
   std::array<std::string, 2> operands;
-  std::optional<std::string> size;  // --size
-  std::optional<std::string> rate;  // --rate
-  bool space = false;               // --space
-  bool repair = false;              // --repair
-  bool unshare = false;             // --unshare
-  std::optional<double> watch;      // --watch: seconds
+  std::vector<std::string> several;  // in place of the first, where that is X...
+  std::optional<std::string> size;   // --size
+  std::optional<std::string> rate;   // --rate
+  bool space = false;                // --space
+  bool repair = false;               // --repair
+  bool unshare = false;              // --unshare
+  std::optional<double> watch;       // --watch: seconds
   Format format;
 };
 

@@ -1,5 +1,8 @@
 // The command that brings a scattered file together.
+#include <cerrno>
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "cow/base/status.h"
 #include "tools/cowctl/commands.h"
@@ -53,6 +56,11 @@ void PrintOutcome(const std::string& name, const control::Defragmented& all, con
 
 absl::StatusOr<int> Defragment(const Arguments& arguments, const Environment& environment) {
   const std::string& argument = arguments.operands[0];
+  std::error_code none;
+  if (std::filesystem::is_symlink(argument, none) && !std::filesystem::exists(argument, none)) {
+    return MakeError(absl::StatusCode::kNotFound, ENOENT,
+                     argument + ": a symbolic link to what is not there");
+  }
   absl::StatusOr<Located> located = Locate(environment.doors, argument, Part::kHead, true);
   if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;

@@ -74,6 +74,10 @@ std::string Advice(std::string_view command, const absl::Status& status) {
       return command == "snapshot" || command == "rename"
                  ? "choose another name, or destroy that one first"
                  : "choose another path";
+    case EISDIR:
+      return command == "defrag"
+                 ? "name the files in it: find DIR -type f -exec cowctl defrag {} ';'"
+                 : "";
     case EXDEV:
       return "a clone stays in its volume: copy it with cp instead";
     case ENOSPC:

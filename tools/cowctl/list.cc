@@ -52,12 +52,13 @@ absl::StatusOr<int> List(const Arguments& arguments, const Environment& environm
   if (!located.ok()) return Named(located.status(), argument);
   Target& target = *located->target;
   absl::StatusOr<std::vector<Entry>> entries = AllSnapshots(target, located->path, arguments.space);
-  if (!entries.ok()) return Named(entries.status(), argument);
   std::string_view path;
   std::string_view name;
-  if (entries->empty() && SplitName(argument, path, name)) {
-    COW_ASSIGN_OR_RETURN(*entries, TheSnapshot(*located, argument, arguments.space));
+  const bool nothing = entries.ok() ? entries->empty() : absl::IsNotFound(entries.status());
+  if (nothing && SplitName(argument, path, name)) {
+    entries = TheSnapshot(*located, argument, arguments.space);
   }
+  if (!entries.ok()) return Named(entries.status(), argument);
 
   const Format& format = arguments.format;
   if (format.json) {

@@ -10,10 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "cow/base/status.h"
+#include "tools/cowctl/path.h"
 
 namespace cow::ctl {
 namespace {
@@ -53,6 +55,13 @@ std::string Joined(std::string_view base, std::string_view rest) {
   return result += rest;
 }
 
+// What a line says, which ends in the options of the filesystem.
+Mount MountOn(const std::vector<std::string>& fields) {
+  return {.point = Unescaped(fields[4]),
+          .root = Unescaped(fields[3]),
+          .read_only = fields.back() == "ro" || absl::StartsWith(fields.back(), "ro,")};
+}
+
 // The first line whose fields `wanted` takes.
 template <typename Wanted>
 std::optional<Mount> FirstMount(std::string_view mountinfo, const Wanted& wanted) {
@@ -61,7 +70,7 @@ std::optional<Mount> FirstMount(std::string_view mountinfo, const Wanted& wanted
        absl::StrSplit(absl::string_view(mountinfo.data(), mountinfo.size()), '\n')) {
     const std::vector<std::string> fields = absl::StrSplit(line, ' ');
     if (fields.size() < 5 || !wanted(fields)) continue;
-    return Mount{.point = Unescaped(fields[4]), .root = Unescaped(fields[3])};
+    return MountOn(fields);
   }
   return std::nullopt;
 }
@@ -84,14 +93,22 @@ absl::StatusOr<Mount> FindMount(std::string_view mountinfo, uint64_t id) {
 }
 
 std::optional<Mount> FindMountOfVolume(std::string_view mountinfo, std::string_view volume) {
-  return FirstMount(mountinfo, [volume](const std::vector<std::string>& fields) {
+  std::optional<Mount> first;
+  const auto found = FirstMount(mountinfo, [&](const std::vector<std::string>& fields) {
     const auto dash = std::find(fields.begin(), fields.end(), "-");
-    return fields.end() - dash > 2 && dash[1] == "fuse.cowfs" && Unescaped(dash[2]) == volume;
+    if (fields.end() - dash <= 2 || dash[1] != "fuse.cowfs" || Unescaped(dash[2]) != volume) {
+      return false;
+    }
+    if (!first.has_value()) first = MountOn(fields);
+    return !MountOn(fields).read_only;
   });
+  return found.has_value() ? found : first;
 }
 
-std::optional<Mount> MountOfVolume(const std::string& volume) {
-  return FindMountOfVolume(OwnMountinfo(), volume);
+std::optional<Mount> MountOfVolume(std::string_view volume) {
+  const absl::StatusOr<HostPath> path = Canonical(volume);
+  if (!path.ok()) return std::nullopt;
+  return FindMountOfVolume(OwnMountinfo(), path->whole);
 }
 
 absl::StatusOr<Mount> MountOf(const std::string& path) {

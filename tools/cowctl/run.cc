@@ -13,6 +13,7 @@ namespace {
 constexpr char kVersionText[] = "cowctl " COW_VERSION;
 constexpr char kDescription[] =
     "Takes and manages snapshots and clones of files and trees in a cow volume.";
+constexpr char kTooMany[] = " is one argument too many";
 constexpr char kPathText[] =
     "PATH is a path in the mount of a cowfs, or VOLUME:/path in a volume that is not mounted. The\n"
     "root of a mount, and VOLUME:/, stand for the whole tree. PATH@NAME is the snapshot NAME of\n"
@@ -38,6 +39,13 @@ CLI::App* Group(CLI::App& app, const std::string& name, Format& format) {
   return group;
 }
 
+// What an operand is called by itself: PATH, of "[PATH]" and "PATH...".
+std::string Label(std::string_view operand) {
+  if (operand.starts_with('[')) operand = operand.substr(1, operand.size() - 2);
+  if (operand.ends_with("...")) operand.remove_suffix(3);
+  return std::string(operand);
+}
+
 // The parser's view of one command of the table.
 void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
   CLI::App* parent = &app;
@@ -52,13 +60,14 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
   bool takes_path = false;
   for (size_t i = 0; i < spec.operands.size() && spec.operands[i].name != nullptr; ++i) {
     const std::string operand = spec.operands[i].name;
-    const bool optional = operand.front() == '[';
+    const std::string label = Label(operand);
+    const char* meaning = spec.operands[i].meaning;
     takes_path = takes_path || operand.find("PATH") != std::string::npos;
-    command
-        ->add_option(optional ? operand.substr(1, operand.size() - 2) : operand,
-                     arguments.operands[i], spec.operands[i].meaning)
-        ->required(!optional)
-        ->type_name("");
+    (operand.ends_with("...") ? command->add_option(label, arguments.several, meaning)
+                              : command->add_option(label, arguments.operands[i], meaning))
+        ->required(operand.front() != '[')
+        ->type_name("")
+        ->check([](const std::string& given) { return given.empty() ? "an empty argument" : ""; });
   }
   if (spec.options.size) {
     command
@@ -73,12 +82,13 @@ void AddCommand(CLI::App& app, const CommandSpec& spec, Arguments& arguments) {
   if (spec.options.rate) {
     command
         ->add_option("--rate", arguments.rate,
-                     "Read at most so much a second: 100M; without it, as fast as it goes")
+                     "Read at most so much a second: 100M; 0, or without it: as fast as it goes")
         ->type_name("BYTES");
   }
   if (spec.options.repair) {
     command->add_flag("--repair", arguments.repair,
-                      "Mend counts, and free what nothing uses, in a volume that is not mounted");
+                      "Mend counts, free what nothing uses, and write a damaged copy of a "
+                      "superblock anew, in a volume that is not mounted");
   }
   if (spec.options.watch) {
     command
@@ -135,7 +145,7 @@ std::string Surplus(const CLI::App& level, const std::string& argument) {
   const std::string quoted = "\"" + argument + "\"";
   if (argument.size() > 1 && argument.front() == '-') return "unknown option " + quoted;
   if (!level.get_subcommands({}).empty()) return "unknown command " + quoted;
-  return quoted + " is one argument too many";
+  return quoted + kTooMany;
 }
 
 // `error`: of the parser, where there was one.
@@ -154,7 +164,13 @@ Parsed Understand(const CLI::App& app, const CLI::ParseError* error) {
   for (const CommandSpec& spec : Commands()) {
     if (parsed.name == spec.name) parsed.command = &spec;
   }
-  if (!parsed.mistake.empty()) return parsed;
+  if (!parsed.mistake.empty()) {
+    if (parsed.command != nullptr && parsed.mistake.ends_with(kTooMany) &&
+        parsed.command->operands[1].name == nullptr) {
+      parsed.mistake += ": it takes one " + Label(parsed.command->operands[0].name) + " at a time";
+    }
+    return parsed;
+  }
   if (parsed.command == nullptr) {
     parsed.mistake = "a command is missing";
   } else if (dynamic_cast<const CLI::ArgumentMismatch*>(error) != nullptr) {

@@ -16,7 +16,6 @@
 #include "tools/cowctl/entry.h"
 #include "tools/cowctl/errors.h"
 #include "tools/cowctl/mountinfo.h"
-#include "tools/cowctl/path.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -40,8 +39,7 @@ struct Subject {
 
 // The volume in the file `argument`. The cowfs that has it mounted knows more than the file says.
 absl::StatusOr<std::unique_ptr<Target>> OpenWhole(const Doors& doors, const std::string& argument) {
-  COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(argument));
-  if (const std::optional<Mount> mount = MountOfVolume(path.whole)) {
+  if (const std::optional<Mount> mount = MountOfVolume(argument)) {
     absl::StatusOr<std::unique_ptr<Target>> mounted = doors.mount(mount->point);
     if (mounted.ok()) return mounted;
   }

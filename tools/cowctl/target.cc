@@ -3,11 +3,13 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
 #include "tools/cowctl/errors.h"
+#include "tools/cowctl/mountinfo.h"
 #include "tools/cowctl/path.h"
 
 namespace cow::ctl {
@@ -17,13 +19,26 @@ absl::string_view View(std::string_view text) {
   return absl::string_view(text.data(), text.size());
 }
 
-bool IsDirectory(std::string_view path) {
+// Whether `path` leads to a file of this type.
+bool Is(mode_t type, std::string_view path) {
   struct stat attributes = {};
-  return stat(std::string(path).c_str(), &attributes) == 0 && S_ISDIR(attributes.st_mode);
+  return stat(std::string(path).c_str(), &attributes) == 0 && (attributes.st_mode & S_IFMT) == type;
 }
+
+bool IsDirectory(std::string_view path) { return Is(S_IFDIR, path); }
 
 absl::Status NoName(std::string_view argument) {
   return UsageError(absl::StrCat(View(argument), ": no name of a snapshot after the last @"));
+}
+
+// `status`, that `file` is in no mount of a cowfs, with what to write where it is a volume itself.
+absl::Status MaybeVolume(absl::Status status, std::string_view file) {
+  if (const std::optional<Mount> mount = MountOfVolume(file)) {
+    return Advised(std::move(status),
+                   absl::StrCat("it is a volume, mounted at ", mount->point, ": name paths there"));
+  }
+  return Advised(std::move(status), absl::StrCat("if it is a volume, write ", View(file),
+                                                 ":/path, or mount it with cowfs"));
 }
 
 absl::StatusOr<Located> LocateInVolume(const Doors& doors, std::string_view volume,
@@ -57,7 +72,11 @@ absl::StatusOr<Located> LocateInMount(const Doors& doors, std::string_view argum
   }
   COW_ASSIGN_OR_RETURN(const HostPath path, Canonical(head));
   Located located{.target = nullptr, .path = {}, .name = {}, .reached = true};
-  COW_ASSIGN_OR_RETURN(located.target, doors.mount(path.existing));
+  absl::StatusOr<std::unique_ptr<Target>> target = doors.mount(path.existing);
+  if (ErrnoOf(target.status()) == ENOTTY && Is(S_IFREG, path.whole)) {
+    return MaybeVolume(target.status(), head);
+  }
+  COW_ASSIGN_OR_RETURN(located.target, std::move(target));
   if (!argument.starts_with('/')) {
     COW_ASSIGN_OR_RETURN(const HostPath here, Canonical("."));
     located.target->SetDirectory(here.whole);
@@ -112,21 +131,29 @@ absl::StatusOr<Located> Locate(const Doors& doors, std::string_view argument, Pa
                                bool write) {
   std::string_view volume;
   std::string_view path;
-  if (SplitVolume(argument, volume, path)) return LocateInVolume(doors, volume, path, part, write);
-  return LocateInMount(doors, argument, part);
+  absl::StatusOr<Located> located = SplitVolume(argument, volume, path)
+                                        ? LocateInVolume(doors, volume, path, part, write)
+                                        : LocateInMount(doors, argument, part);
+  if (located.ok()) located->argument = argument;
+  return located;
 }
 
 absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::string_view argument) {
-  std::string_view volume;
+  std::string_view volume = argument;
   std::string_view path;
-  if (SplitVolume(argument, volume, path)) {
-    if (path == "/") return doors.volume(std::string(volume), false);
+  if (SplitVolume(argument, volume, path) && path != "/") {
     return UsageError(
         absl::StrCat(View(argument), ": a check is of a whole volume: leave the path away"));
   }
-  if (!IsDirectory(argument)) return doors.volume(std::string(argument), false);
-  COW_ASSIGN_OR_RETURN(const HostPath host, Canonical(argument));
-  return doors.mount(host.whole);
+  if (IsDirectory(volume)) {
+    COW_ASSIGN_OR_RETURN(const HostPath host, Canonical(volume));
+    return doors.mount(host.whole);
+  }
+  if (const std::optional<Mount> mount = MountOfVolume(volume); mount && !mount->read_only) {
+    absl::StatusOr<std::unique_ptr<Target>> mounted = doors.mount(mount->point);
+    if (mounted.ok()) return mounted;
+  }
+  return doors.volume(std::string(volume), false);
 }
 
 }  // namespace cow::ctl

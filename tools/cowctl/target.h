@@ -64,9 +64,10 @@ enum class Part {
 
 struct Located {
   std::unique_ptr<Target> target;
-  std::string path;      // in the volume; with kEither it may end in @NAME
-  std::string name;      // of the snapshot; only with kSnapshot
-  bool reached = false;  // the directory of `path` was found
+  std::string path;           // in the volume; with kEither it may end in @NAME
+  std::string name;           // of the snapshot; only with kSnapshot
+  bool reached = false;       // the directory of `path` was found
+  std::string argument = {};  // that meant it
 };
 
 // How targets are opened; tests put something else in place.
@@ -85,7 +86,8 @@ absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bo
 absl::StatusOr<Located> Locate(const Doors& doors, std::string_view argument, Part part,
                                bool write);
 
-// The argument of `check`: a volume, or a directory of a mount.
+// The argument of `check`: a volume, or a directory of a mount. A volume that is mounted for writing
+// is reached through its mount.
 absl::StatusOr<std::unique_ptr<Target>> LocateWhole(const Doors& doors, std::string_view argument);
 
 // Where the snapshots of the root of a volume are: PATH@NAME has no directory there to stand in.

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "cow/base/types.h"
 #include "cow/volume.h"
 #include "tools/cowctl/errors.h"
+#include "tools/cowctl/mountinfo.h"
 #include "tools/cowctl/target.h"
 
 namespace cow::ctl {
@@ -274,6 +276,16 @@ bool HeldBriefly(const absl::Status& status) {
          kill(process, 0) != 0 && errno == ESRCH;
 }
 
+// `status`, that a process has the volume open for writing, with where that has it mounted.
+absl::Status NamingTheMount(absl::Status status, const std::string& volume) {
+  if (ErrnoOf(status) != EBUSY) return status;
+  const std::optional<Mount> mount = MountOfVolume(volume);
+  if (!mount.has_value() || mount->read_only) return status;
+  const std::string cause(status.message().substr(0, status.message().rfind("; ")));
+  return Advised(MakeError(status.code(), EBUSY, cause),
+                 absl::StrCat("name paths in its mount, ", mount->point));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bool write) {
@@ -284,7 +296,7 @@ absl::StatusOr<std::unique_ptr<Target>> OpenVolume(const std::string& volume, bo
     absl::StatusOr<Volume> opened = Volume::Open(volume, {.read_only = !write});
     if (opened.ok()) return std::make_unique<VolumeTarget>(volume, *std::move(opened));
     if (!HeldBriefly(opened.status()) || std::chrono::steady_clock::now() > deadline) {
-      return Without("open volume: ", opened.status());
+      return NamingTheMount(Without("open volume: ", opened.status()), volume);
     }
     std::this_thread::sleep_for(kPause);
   }
