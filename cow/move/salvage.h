@@ -9,7 +9,8 @@
 //
 // It trusts nothing but checksums: every page of a directory, every node of a page table and every
 // leaf of records is read for itself, and one that cannot be read takes along only what is known
-// through it alone.
+// through it alone. What the newest commit does not lead to is looked for in the one before
+// (table_remains.h): a loss names "what changed in the last commit" then.
 #pragma once
 
 #include <cstdint>

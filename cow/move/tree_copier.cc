@@ -31,48 +31,80 @@ const std::string* TreeCopier::PathOf(fs::NodeId id) const {
 }
 
 absl::StatusOr<fs::InodeRecord> TreeCopier::RecordOf(const Tree& tree, uint64_t number) const {
-  COW_ASSIGN_OR_RETURN(const auto object, tree.table->Open(ObjectNumber(number)));
-  return fs::InodeRecord::Decode(object->attributes());
+  COW_ASSIGN_OR_RETURN(const auto found, tree.table.Open(number));
+  return fs::InodeRecord::Decode(found.object->attributes());
 }
 
 Copier::XattrsObject TreeCopier::XattrsOf(const Tree& tree, const fs::InodeRecord& record) const {
   if (record.xattrs == 0) return nullptr;
-  return tree.table->Open(ObjectNumber(record.xattrs));
+  COW_ASSIGN_OR_RETURN(auto found, tree.table.Open(record.xattrs));
+  return std::move(found.object);
 }
 
 // `path`: of the directory, to report what is lost of it; nullptr: not this time.
-std::vector<fs::NamedEntry> TreeCopier::EntriesOf(const store::Object& object,
+std::vector<fs::NamedEntry> TreeCopier::EntriesOf(const Tree& tree, const store::Object& object,
                                                   const std::string* path) {
+  bool lost = false;
   const auto lose = [&](uint64_t begin, uint64_t end, const absl::Status& cause) {
-    lost_names_ = true;
+    lost = lost_names_ = true;
     if (path != nullptr) copier_.Lose(*path, Range("names in bytes", begin, end), cause);
   };
   absl::StatusOr<std::vector<fs::NamedEntry>> entries = fs::Directory::Remains(object, lose);
   if (!entries.ok()) {
     lose(0, object.size(), entries.status());
-    return {};
+    entries.emplace();
   }
+  if (lost) AddNamesBefore(tree, object.number(), *entries);
   std::ranges::sort(*entries, {}, &fs::NamedEntry::name);  // the same each time
   return *std::move(entries);
 }
 
+void TreeCopier::AddNamesBefore(const Tree& tree, ObjectNumber directory,
+                                std::vector<fs::NamedEntry>& entries) {
+  const auto before = tree.table.OpenBefore(directory.value());
+  if (before == nullptr) return;
+  const auto older = fs::Directory::Remains(*before, [](uint64_t, uint64_t, const auto&) {});
+  if (!older.ok()) return;
+  absl::flat_hash_set<std::string> names;
+  absl::flat_hash_set<std::pair<bool, uint64_t>> targets;
+  for (const fs::NamedEntry& entry : entries) {
+    names.insert(entry.name);
+    targets.insert({entry.tree, entry.object});
+  }
+  for (const fs::NamedEntry& entry : *older) {
+    if (names.contains(entry.name) || targets.contains({entry.tree, entry.object})) continue;
+    // What was removed since is not lost.
+    if (!entry.tree && absl::IsNotFound(tree.table.Open(entry.object).status())) continue;
+    entries.push_back(entry);
+  }
+}
+
 absl::Status TreeCopier::FindTrees() {
-  const auto find = [this](uint64_t number) -> absl::Status {
-    COW_ASSIGN_OR_RETURN(auto object, store_.trees().Open(ObjectNumber(number)));
-    COW_ASSIGN_OR_RETURN(auto table, store_.OpenTree(object));
+  const auto lose = [this](uint64_t begin, uint64_t count, const absl::Status& cause, bool older) {
+    lost_names_ = true;
+    const std::string part = Range("trees", begin, begin + count - 1);
+    older ? copier_.LoseChanges("/", part, cause) : copier_.Lose("/", part, cause);
+  };
+  const auto find = [&](uint64_t number) -> absl::Status {
+    COW_ASSIGN_OR_RETURN(auto found, list_.Open(number));
+    COW_ASSIGN_OR_RETURN(auto table, store_.OpenTree(found.object));
+    const auto open_before = [this, number]() -> TableRemains::TablePointer {
+      const auto before = list_.OpenBefore(number);
+      return before == nullptr ? nullptr : store_.OpenTree(before).value_or(nullptr);
+    };
     trees_.emplace(number, Tree{.number = number,
                                 .live = true,
-                                .object = std::move(object),
-                                .table = std::move(table),
-                                .path = absl::StrCat("tree ", number)});
+                                .object = std::move(found.object),
+                                .table = TableRemains(std::move(table), open_before),
+                                .path = absl::StrCat("tree ", number),
+                                .lost = std::move(found.lost)});
     return absl::OkStatus();
   };
-  return store_.trees().Survey([&](uint64_t begin, uint64_t count, const absl::Status& status) {
-    const absl::Status found = status.ok() ? find(begin) : status;
-    lost_names_ = lost_names_ || !found.ok();
-    if (!found.ok()) copier_.Lose("/", Range("trees", begin, begin + count - 1), found);
-    return true;
-  });
+  return list_.Survey(
+      [&](uint64_t number) {
+        if (const absl::Status found = find(number); !found.ok()) lose(number, 1, found, false);
+      },
+      lose);
 }
 
 absl::Status TreeCopier::CopyLive(const Place& place) {
@@ -113,7 +145,7 @@ absl::StatusOr<Outcome> TreeCopier::CopySnapshot(uint64_t number,
   COW_ASSIGN_OR_RETURN(auto table, store_.OpenTree(version));
   Tree tree{.number = number,
             .object = std::move(version),
-            .table = std::move(table),
+            .table = TableRemains(std::move(table), {}),  // what never changes has no other
             .path = place.path};
   LostAndFound lost{.above = place};
   COW_ASSIGN_OR_RETURN(const Outcome outcome, OpenRoot(tree, place));
@@ -129,6 +161,7 @@ absl::StatusOr<Outcome> TreeCopier::OpenRoot(Tree& tree, const Place& place) {
   tree.path = place.path;
   COW_ASSIGN_OR_RETURN(Outcome outcome, CopyObject(tree, kRootObject, place));
   tree.reached = tree.reached || outcome != Outcome::kRefused;
+  if (!tree.lost.ok()) copier_.LoseChanges(place.path, "", std::exchange(tree.lost, {}));
   if (outcome == Outcome::kLost && stack_.size() == depth && IsFree(place.host)) {
     COW_RETURN_IF_ERROR(MakeDirectory(place.host, 0777));
     outcome = Outcome::kCopied;
@@ -177,7 +210,7 @@ absl::Status TreeCopier::CopyNestedTree(const Open& directory, const fs::NamedEn
   const auto found = trees_.find(entry.object);
   if (found == trees_.end()) {
     // Gone, where the table says so; else it may have been any.
-    const absl::Status status = store_.trees().Open(ObjectNumber(entry.object)).status();
+    const absl::Status status = list_.Open(entry.object).status();
     if (absl::IsNotFound(status)) return copy_stub();
     copier_.Lose(place.path, "", status);
     return absl::OkStatus();
@@ -215,9 +248,9 @@ void TreeCopier::Remember(const Tree& tree, uint64_t directory, const fs::NamedE
 }
 
 absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, const Place& place) {
-  const auto object = tree.table->Open(ObjectNumber(number));
+  const absl::StatusOr<TableRemains::Found> found = tree.table.Open(number);
   absl::StatusOr<fs::InodeRecord> record =
-      object.ok() ? fs::InodeRecord::Decode((*object)->attributes()) : object.status();
+      found.ok() ? fs::InodeRecord::Decode(found->object->attributes()) : found.status();
   if (!record.ok()) {
     tree.seen.insert(number);
     lost_names_ = true;  // it may have been a directory
@@ -232,8 +265,10 @@ absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, cons
     COW_ASSIGN_OR_RETURN(const Outcome outcome, copier_.CopyDirectory(place));
     if (outcome != Outcome::kRefused) tree.seen.insert(number);
     if (outcome == Outcome::kCopied) {
-      std::vector<fs::NamedEntry> entries = EntriesOf(**object, &place.path);
-      stack_.push_back({&tree, number, *object, *std::move(record), place, std::move(entries)});
+      if (!found->lost.ok()) copier_.LoseChanges(place.path, "", found->lost);
+      std::vector<fs::NamedEntry> entries = EntriesOf(tree, *found->object, &place.path);
+      stack_.push_back(
+          {&tree, number, found->object, *std::move(record), place, std::move(entries)});
     }
     return outcome;
   }
@@ -247,7 +282,10 @@ absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, cons
   }
   const size_t first_loss = copier_.result.losses.size();
   if (outcome != Outcome::kCopied) {
-    COW_ASSIGN_OR_RETURN(outcome, copier_.Copy(**object, *record, XattrsOf(tree, *record), place));
+    if (!found->lost.ok()) copier_.LoseChanges(place.path, "", found->lost);
+    COW_ASSIGN_OR_RETURN(outcome,
+                         copier_.Copy(*found->object, *record, XattrsOf(tree, *record), place,
+                                      [&] { return tree.table.OpenBefore(number); }));
   }
   // What the host would not call by this name is tried once more, as one without a name.
   if (outcome != Outcome::kRefused) tree.seen.insert(number);
@@ -264,25 +302,24 @@ absl::Status TreeCopier::CopyNameless(Tree& tree, LostAndFound& lost) {
   std::vector<uint64_t> rest;
   std::vector<uint64_t> directories;
   absl::flat_hash_set<uint64_t> named;  // by directories that have no name themselves
-  COW_RETURN_IF_ERROR(
-      tree.table->Survey([&](uint64_t begin, uint64_t count, const absl::Status& status) {
-        if (!status.ok()) {
-          copier_.Lose(tree.path, Range("objects", begin, begin + count - 1), status);
-          return true;
-        }
-        if (tree.seen.contains(begin)) return true;
-        const auto object = tree.table->Open(ObjectNumber(begin));
-        // The bytes of extended attributes have no attributes, and come with what they belong to.
-        if (object.ok() && (*object)->attributes().empty()) return true;
-        rest.push_back(begin);
-        const absl::StatusOr<fs::InodeRecord> record = RecordOf(tree, begin);
-        if (!record.ok() || !record->is_directory()) return true;
-        directories.push_back(begin);
-        for (const fs::NamedEntry& entry : EntriesOf(**object, nullptr)) {
-          if (!entry.tree) named.insert(entry.object);
-        }
-        return true;
-      }));
+  const auto take = [&](uint64_t number) {
+    if (tree.seen.contains(number)) return;
+    const auto found = tree.table.Open(number);
+    // The bytes of extended attributes have no attributes, and come with what they belong to.
+    if (found.ok() && found->object->attributes().empty()) return;
+    rest.push_back(number);
+    const absl::StatusOr<fs::InodeRecord> record = RecordOf(tree, number);
+    if (!record.ok() || !record->is_directory()) return;
+    directories.push_back(number);
+    for (const fs::NamedEntry& entry : EntriesOf(tree, *found->object, nullptr)) {
+      if (!entry.tree) named.insert(entry.object);
+    }
+  };
+  const auto lose = [&](uint64_t begin, uint64_t count, const absl::Status& cause, bool older) {
+    const std::string part = Range("objects", begin, begin + count - 1);
+    older ? copier_.LoseChanges(tree.path, part, cause) : copier_.Lose(tree.path, part, cause);
+  };
+  COW_RETURN_IF_ERROR(tree.table.Survey(take, lose));
   // Those that no other leads to, with what is in them; then what is left, if they form a ring.
   for (const uint64_t number : directories) {
     if (!named.contains(number)) COW_RETURN_IF_ERROR(CopyTo(lost, tree, number));

@@ -21,13 +21,17 @@
 #include "cow/fs/inode.h"
 #include "cow/fs/node.h"
 #include "cow/move/copier.h"
+#include "cow/move/table_remains.h"
 #include "cow/store/store.h"
 
 namespace cow::move {
 
 class TreeCopier {
  public:
-  TreeCopier(store::Store& store, Copier& copier) : store_(store), copier_(copier) {}
+  TreeCopier(store::Store& store, Copier& copier)
+      : store_(store),
+        copier_(copier),
+        list_(TableRemains::Of(store.trees(), store.trees_before())) {}
 
   // Remember the path of a live node, when CopyLive comes to it.
   void Want(fs::NodeId id) { wanted_.insert(id); }
@@ -54,8 +58,9 @@ class TreeCopier {
     bool live = false;
     bool reached = false;  // its root was copied, or is lost
     std::shared_ptr<store::Object> object;
-    std::shared_ptr<store::Table> table;
-    std::string path;  // of its root, for messages
+    TableRemains table;
+    std::string path;                      // of its root, for messages
+    absl::Status lost = absl::OkStatus();  // why all of it is as it was before the last commit
     // Objects that names lead to.
     absl::flat_hash_set<uint64_t> seen = {};
     // Those with several names.
@@ -92,13 +97,18 @@ class TreeCopier {
   absl::Status CopyNameless(Tree& tree, LostAndFound& lost);
   absl::Status CopyTo(LostAndFound& lost, Tree& tree, uint64_t number);
   absl::StatusOr<fs::InodeRecord> RecordOf(const Tree& tree, uint64_t number) const;
-  std::vector<fs::NamedEntry> EntriesOf(const store::Object& object, const std::string* path);
+  std::vector<fs::NamedEntry> EntriesOf(const Tree& tree, const store::Object& object,
+                                        const std::string* path);
+  // Adds the names that a directory had before the last commit, for what has none in `entries`.
+  static void AddNamesBefore(const Tree& tree, ObjectNumber directory,
+                             std::vector<fs::NamedEntry>& entries);
   Copier::XattrsObject XattrsOf(const Tree& tree, const fs::InodeRecord& record) const;
   void Remember(const Tree& tree, uint64_t directory, const fs::NamedEntry& entry,
                 const std::string& path);
 
   store::Store& store_;
   Copier& copier_;
+  const TableRemains list_;         // the table of trees
   std::map<uint64_t, Tree> trees_;  // the live ones
   std::deque<Open> stack_;          // references stay good while it grows
   absl::flat_hash_set<fs::NodeId> wanted_;

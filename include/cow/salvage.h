@@ -14,7 +14,9 @@
 //
 // Each snapshot is copied in full: sharing ends with the volume. Holes stay holes, names of one
 // file stay hard links. Modes, times, extended attributes and, for root, owners are those of the
-// volume. Damage to pages that only hold names or tables costs what is known through them alone.
+// volume. Damage to pages that only hold names or tables costs what is known through them alone; and
+// less where it was there already at the commit before the last, which the volume may still have:
+// then the copy is as it was then, and a loss names "what changed in the last commit".
 #pragma once
 
 #include <cstdint>
