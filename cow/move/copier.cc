@@ -204,7 +204,7 @@ absl::Status Copier::CopyRange(const store::Object& object, NewFile& file, uint6
     if (read.ok()) {
       COW_RETURN_IF_ERROR(file.Write(at, bytes));
       result.bytes += length;
-      if (progress_) progress_(result.bytes);
+      Tell();
     } else {
       LoseBytes(place.path, at, at + length, read);
     }

@@ -64,6 +64,11 @@ class Copier {
   // What the last commit changed in `part`, which is as it was before it; empty: in all.
   void LoseChanges(const std::string& path, const std::string& part, const absl::Status& cause);
 
+  // Reports what was copied.
+  void Tell() const {
+    if (progress_) progress_(result.bytes);
+  }
+
   // Losses [first, end) are of `path` too.
   void LoseAlso(size_t first, size_t end, const std::string& path);
 

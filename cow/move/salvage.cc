@@ -48,6 +48,8 @@ class Salvager {
     COW_RETURN_IF_ERROR(trees_.CopyLive({directory_ + "/live", ""}));
     COW_RETURN_IF_ERROR(CopySnapshots());
     COW_RETURN_IF_ERROR(CopyNamelessVersions());
+    if (!copier_.result.losses.empty()) COW_RETURN_IF_ERROR(trees_.CopyStrays());
+    COW_RETURN_IF_ERROR(trees_.FinishLive());
     return std::move(copier_.result);
   }
 

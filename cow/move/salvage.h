@@ -3,6 +3,8 @@
 //
 //   DIR/live/...             the files as they are now; trees are directories
 //   DIR/live/lost+found/T.O  object O of tree T, to which no name leads that can be read
+//   DIR/live/lost+found/frame-N...         a tree or files, by the frame of the node found (strays.h)
+//   DIR/live/lost+found/pages-of-frame-N   content without any record
 //   DIR/snapshots/PATH@NAME  each snapshot of a file or tree, PATH as `list` prints it
 //   DIR/snapshots/PATH@NAME/lost+found/T.O
 //   DIR/snapshots/lost+found/N   version N of the catalog, of which no name can be read

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
+#include "cow/store/strays.h"
 
 namespace cow::move {
 namespace {
@@ -32,7 +33,19 @@ const std::string* TreeCopier::PathOf(fs::NodeId id) const {
 
 absl::StatusOr<fs::InodeRecord> TreeCopier::RecordOf(const Tree& tree, uint64_t number) const {
   COW_ASSIGN_OR_RETURN(const auto found, tree.table.Open(number));
-  return fs::InodeRecord::Decode(found.object->attributes());
+  return RecordOf(tree, *found.object);
+}
+
+absl::StatusOr<fs::InodeRecord> TreeCopier::RecordOf(const Tree& tree,
+                                                     const store::Object& object) {
+  COW_ASSIGN_OR_RETURN(fs::InodeRecord record, fs::InodeRecord::Decode(object.attributes()));
+  if (tree.strays == nullptr) return record;
+  // Nothing vouches for the record, which a user may have written: it grants nothing.
+  record.mode &= 0777;
+  if (record.type == fs::FileType::kCharacterDevice || record.type == fs::FileType::kBlockDevice) {
+    return MakeError(absl::StatusCode::kDataLoss, EIO, "a device that nothing vouches for");
+  }
+  return record;
 }
 
 Copier::XattrsObject TreeCopier::XattrsOf(const Tree& tree, const fs::InodeRecord& record) const {
@@ -110,7 +123,7 @@ absl::Status TreeCopier::FindTrees() {
 absl::Status TreeCopier::CopyLive(const Place& place) {
   COW_RETURN_IF_ERROR(FindTrees());
   paths_[fs::kRoot] = "";
-  LostAndFound lost{.above = place};
+  lost_.above = place;
   if (const auto root = trees_.find(fs::kRoot.tree); root == trees_.end()) {
     COW_RETURN_IF_ERROR(MakeDirectory(place.host, 0777));
   } else {
@@ -124,7 +137,7 @@ absl::Status TreeCopier::CopyLive(const Place& place) {
     for (bool more = true; std::exchange(more, false);) {
       for (auto& [number, tree] : trees_) {
         if (!tree.reached || !done.insert(number).second) continue;
-        COW_RETURN_IF_ERROR(CopyNameless(tree, lost));
+        COW_RETURN_IF_ERROR(CopyNameless(tree, lost_));
         more = true;
       }
     }
@@ -133,9 +146,19 @@ absl::Status TreeCopier::CopyLive(const Place& place) {
   COW_RETURN_IF_ERROR(copy_rest());
   for (auto& [number, tree] : trees_) {
     if (tree.reached) continue;
-    COW_RETURN_IF_ERROR(CopyTo(lost, tree, kRootObject));
+    COW_RETURN_IF_ERROR(CopyTo(lost_, tree, kRootObject));
     COW_RETURN_IF_ERROR(copy_rest());
   }
+  if (!stack_.empty()) {
+    root_ = std::move(stack_.back());
+    stack_.pop_back();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TreeCopier::FinishLive() {
+  if (!root_.has_value()) return absl::OkStatus();
+  stack_.push_back(*std::exchange(root_, std::nullopt));
   return FinishTop(0);
 }
 
@@ -147,6 +170,10 @@ absl::StatusOr<Outcome> TreeCopier::CopySnapshot(uint64_t number,
             .object = std::move(version),
             .table = TableRemains(std::move(table), {}),  // what never changes has no other
             .path = place.path};
+  return CopyWhole(tree, place);
+}
+
+absl::StatusOr<Outcome> TreeCopier::CopyWhole(Tree& tree, const Place& place) {
   LostAndFound lost{.above = place};
   COW_ASSIGN_OR_RETURN(const Outcome outcome, OpenRoot(tree, place));
   if (outcome != Outcome::kCopied) return outcome;
@@ -250,7 +277,7 @@ void TreeCopier::Remember(const Tree& tree, uint64_t directory, const fs::NamedE
 absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, const Place& place) {
   const absl::StatusOr<TableRemains::Found> found = tree.table.Open(number);
   absl::StatusOr<fs::InodeRecord> record =
-      found.ok() ? fs::InodeRecord::Decode(found->object->attributes()) : found.status();
+      found.ok() ? RecordOf(tree, *found->object) : found.status();
   if (!record.ok()) {
     tree.seen.insert(number);
     lost_names_ = true;  // it may have been a directory
@@ -281,6 +308,11 @@ absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, cons
     }
   }
   const size_t first_loss = copier_.result.losses.size();
+  if (outcome != Outcome::kCopied && tree.strays != nullptr &&
+      !tree.strays->Claim(*found->object)) {
+    tree.seen.insert(number);
+    return Outcome::kCopied;  // elsewhere
+  }
   if (outcome != Outcome::kCopied) {
     if (!found->lost.ok()) copier_.LoseChanges(place.path, "", found->lost);
     COW_ASSIGN_OR_RETURN(outcome,
@@ -290,7 +322,7 @@ absl::StatusOr<Outcome> TreeCopier::CopyObject(Tree& tree, uint64_t number, cons
   // What the host would not call by this name is tried once more, as one without a name.
   if (outcome != Outcome::kRefused) tree.seen.insert(number);
   if (outcome == Outcome::kCopied) {
-    if (tree.live) ++copier_.result.files;
+    if (tree.live || tree.strays != nullptr) ++copier_.result.files;
     if (record->nlink > 1) {
       tree.linked.try_emplace(number, First{place.host, first_loss, copier_.result.losses.size()});
     }
@@ -330,7 +362,7 @@ absl::Status TreeCopier::CopyNameless(Tree& tree, LostAndFound& lost) {
   return absl::OkStatus();
 }
 
-absl::Status TreeCopier::CopyTo(LostAndFound& lost, Tree& tree, uint64_t number) {
+absl::StatusOr<Place> TreeCopier::PlaceWithoutName(LostAndFound& lost, const std::string& name) {
   for (int i = 0; !lost.made.has_value(); ++i) {
     // Something of the volume may have that name.
     const Place place = lost.above.Below("lost+found" + (i == 0 ? "" : absl::StrCat(".", i)));
@@ -338,8 +370,14 @@ absl::Status TreeCopier::CopyTo(LostAndFound& lost, Tree& tree, uint64_t number)
     if (made.ok()) lost.made = place;
     if (!made.ok() && ErrnoOf(made) != EEXIST) return made;
   }
-  const Place place = lost.made->Below(absl::StrCat(tree.number, ".", number));
+  const Place place = lost.made->Below(name);
   copier_.Lose(place.path, "its name", NoName());
+  return place;
+}
+
+absl::Status TreeCopier::CopyTo(LostAndFound& lost, Tree& tree, uint64_t number) {
+  COW_ASSIGN_OR_RETURN(const Place place,
+                       PlaceWithoutName(lost, absl::StrCat(tree.number, ".", number)));
   if (const fs::NodeId id = {tree.number, number}; tree.live && wanted_.contains(id)) {
     paths_[id] = place.path.substr(1);
   }

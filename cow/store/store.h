@@ -184,6 +184,7 @@ class Object {
 
  private:
   friend class Store;
+  friend class Strays;
   friend class Table;
   friend class TableState;
   explicit Object(std::shared_ptr<ObjectState> state);
@@ -221,6 +222,7 @@ class Table {
   friend class Core;
   friend class PinnedGeneration;
   friend class Store;
+  friend class Strays;
   friend class Object;
   explicit Table(std::shared_ptr<TableState> state);
   const std::shared_ptr<TableState> state_;
@@ -349,6 +351,7 @@ class Store {
 
  private:
   friend class Core;
+  friend class Strays;
   friend class Transaction;
   friend class Object;
   friend class Table;
