@@ -216,6 +216,7 @@ TEST_F(SalvageOfLostNodesTest, OfAVolumeThatWasCutOffMostOfWhatIsLeftIsFound) {
     TestVolume volume;
     FillWithFiles(volume, 200);
     TakeClosed(volume);
+    Destroy(RootOfTree(1).frame());  // as if it lay at the end
     ASSERT_TRUE(file_->Resize(static_cast<uint64_t>(EndOfUse() * rest)).ok());
     const SalvageResult result = Run();
     EXPECT_FALSE(result.losses.empty());
@@ -230,6 +231,7 @@ TEST_F(SalvageOfLostNodesTest, OfAVolumeThatRotsHereAndThereMostIsFound) {
     TestVolume volume;
     FillWithFiles(volume, 200);
     TakeClosed(volume);
+    Destroy(RootOfTree(1).frame());
     std::mt19937_64 random(seed);
     const uint64_t frames = EndOfUse() / kPageSize;
     const auto any = [&] {
