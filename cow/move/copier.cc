@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "cow/base/status.h"
@@ -55,6 +57,12 @@ void Copier::LoseBytes(const std::string& path, uint64_t begin, uint64_t end,
   result.losses.back().end = end;
 }
 
+void Copier::LoseChanges(const std::string& path, const std::string& part,
+                         const absl::Status& cause) {
+  Lose(path, absl::StrCat("what changed in the last commit", part.empty() ? "" : " of ", part),
+       cause);
+}
+
 void Copier::LoseAlso(size_t first, size_t end, const std::string& path) {
   for (; first < end; ++first) {
     Loss loss = result.losses[first];
@@ -82,11 +90,12 @@ absl::Status Copier::Kept(const absl::Status& status, const Place& place, const 
 }
 
 absl::StatusOr<Outcome> Copier::Copy(const store::Object& object, const fs::InodeRecord& record,
-                                     const XattrsObject& xattrs, const Place& place) {
+                                     const XattrsObject& xattrs, const Place& place,
+                                     const OpenBefore& before) {
   Outcome outcome = Outcome::kLost;
   switch (record.type) {
     case fs::FileType::kRegular: {
-      COW_ASSIGN_OR_RETURN(outcome, CopyFile(object, place));
+      COW_ASSIGN_OR_RETURN(outcome, CopyFile(object, place, before));
       break;
     }
     case fs::FileType::kSymlink: {
@@ -118,7 +127,8 @@ absl::StatusOr<bool> Copier::CopyHardLink(const std::string& existing, const Pla
   return linked;
 }
 
-absl::StatusOr<Outcome> Copier::CopyFile(const store::Object& object, const Place& place) {
+absl::StatusOr<Outcome> Copier::CopyFile(const store::Object& object, const Place& place,
+                                         const OpenBefore& before) {
   absl::StatusOr<NewFile> file = NewFile::Create(place.host);
   if (!file.ok()) return Made(file.status(), place);
   const uint64_t size = object.size();
@@ -128,6 +138,7 @@ absl::StatusOr<Outcome> Copier::CopyFile(const store::Object& object, const Plac
     return Outcome::kCopied;
   }
   absl::Status host;
+  std::optional<std::shared_ptr<store::Object>> older;
   COW_RETURN_IF_ERROR(
       object.Survey([&](uint64_t first, uint64_t count, const absl::Status& status) {
         const uint64_t begin = OffsetOf(PageNumber(first));
@@ -136,12 +147,46 @@ absl::StatusOr<Outcome> Copier::CopyFile(const store::Object& object, const Plac
         if (status.ok()) {
           host = CopyRange(object, *file, begin, end, place);
         } else {
-          LoseBytes(place.path, begin, end, status);
+          if (!older.has_value()) older = before ? before() : nullptr;
+          host = CopyFromBefore(older->get(), *file, begin, end, status, place);
         }
         return host.ok();
       }));
   if (!host.ok()) return Annotate(host, place.host);
   return Outcome::kCopied;
+}
+
+absl::Status Copier::CopyFromBefore(const store::Object* before, NewFile& file, uint64_t begin,
+                                    uint64_t end, const absl::Status& cause, const Place& place) {
+  struct Run {
+    uint64_t begin;
+    uint64_t end;
+    absl::Status status;
+  };
+  std::vector<Run> runs;
+  if (before != nullptr && !before->is_tree()) {
+    COW_RETURN_IF_ERROR(
+        before->Survey([&](uint64_t first, uint64_t count, const absl::Status& status) {
+          const uint64_t from = std::max(begin, OffsetOf(PageNumber(first)));
+          const uint64_t to = std::min({end, before->size(), OffsetOf(PageNumber(first + count))});
+          if (from < to) runs.push_back({from, to, status});
+          return to < end;
+        }));
+  }
+  const auto holds = [](const Run& run) { return run.status.ok(); };
+  if (std::ranges::none_of(runs, holds)) {
+    LoseBytes(place.path, begin, end, cause);
+    return absl::OkStatus();
+  }
+  LoseChanges(place.path, absl::StrCat("bytes ", begin, " to ", end), cause);
+  for (const Run& run : runs) {
+    if (run.status.ok()) {
+      COW_RETURN_IF_ERROR(CopyRange(*before, file, run.begin, run.end, place));
+    } else {
+      LoseBytes(place.path, run.begin, run.end, run.status);
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Copier::CopyRange(const store::Object& object, NewFile& file, uint64_t begin,
@@ -159,7 +204,7 @@ absl::Status Copier::CopyRange(const store::Object& object, NewFile& file, uint6
     if (read.ok()) {
       COW_RETURN_IF_ERROR(file.Write(at, bytes));
       result.bytes += length;
-      if (progress_) progress_(result.bytes);
+      Tell();
     } else {
       LoseBytes(place.path, at, at + length, read);
     }

@@ -12,6 +12,7 @@
 #include "cow/fs/catalog.h"
 #include "cow/move/copier.h"
 #include "cow/move/host.h"
+#include "cow/move/table_remains.h"
 #include "cow/move/tree_copier.h"
 #include "cow/store/store.h"
 
@@ -37,21 +38,25 @@ class Salvager {
  public:
   Salvager(store::Store& store, std::string directory,
            const std::function<void(uint64_t)>& progress)
-      : store_(store),
-        directory_(std::move(directory)),
+      : directory_(std::move(directory)),
         copier_(store.file().name(), progress),
-        trees_(store, copier_) {}
+        trees_(store, copier_),
+        versions_(TableRemains::Of(store.catalog(), store.catalog_before())) {}
 
   absl::StatusOr<SalvageResult> Run() {
     ReadCatalog();
     COW_RETURN_IF_ERROR(trees_.CopyLive({directory_ + "/live", ""}));
     COW_RETURN_IF_ERROR(CopySnapshots());
     COW_RETURN_IF_ERROR(CopyNamelessVersions());
+    if (!copier_.result.losses.empty()) COW_RETURN_IF_ERROR(trees_.CopyStrays());
+    COW_RETURN_IF_ERROR(trees_.FinishLive());
     return std::move(copier_.result);
   }
 
  private:
   void ReadCatalog();
+  // What is known of snapshots that were there before the last commit, and are still.
+  void AddCatalogBefore();
   absl::Status CopySnapshots();
   absl::Status CopyNamelessVersions();
   // `record` is nullptr for a version without a name.
@@ -66,26 +71,31 @@ class Salvager {
   // The place `path` of snapshots/, in directories that are there then; nothing where it cannot be.
   absl::StatusOr<std::optional<Place>> Prepare(const std::string& path);
 
-  store::Store& store_;
   const std::string directory_;
   Copier copier_;
   TreeCopier trees_;
+  const TableRemains versions_;  // the table of the catalog
   CatalogRemains catalog_;
   std::set<std::string> parents_;  // directories that were made for what is in them
 };
 
 void Salvager::ReadCatalog() {
   const std::string part = "part of the catalog of snapshots";
-  const auto index = store_.catalog().Open(ObjectNumber(kIndex));
+  const auto index = versions_.Open(kIndex);
   absl::Status status = index.status();
+  bool lost = false;
   if (index.ok()) {
-    auto remains = fs::Catalog::Remains(
-        **index,
-        [&](uint64_t, uint64_t, const absl::Status& cause) { copier_.Lose("/", part, cause); });
+    if (!index->lost.ok()) copier_.LoseChanges("/", "the catalog of snapshots", index->lost);
+    auto remains =
+        fs::Catalog::Remains(*index->object, [&](uint64_t, uint64_t, const absl::Status& cause) {
+          lost = true;
+          copier_.Lose("/", part, cause);
+        });
     status = remains.status();
     if (remains.ok()) catalog_ = *std::move(remains);
   }
   if (!status.ok()) copier_.Lose("/", "the catalog of snapshots", status);
+  if (lost || !status.ok()) AddCatalogBefore();
   for (const auto& [number, record] : catalog_.snapshots) {
     trees_.Want(HeadOf(record.owner));
     const auto left = catalog_.left.find(record.owner);
@@ -93,6 +103,19 @@ void Salvager::ReadCatalog() {
     const fs::PlaceName& last = left->second.front().place;
     trees_.Want({last.tree, last.directory});
   }
+}
+
+void Salvager::AddCatalogBefore() {
+  const auto index = versions_.OpenBefore(kIndex);
+  if (index == nullptr) return;
+  auto remains = fs::Catalog::Remains(*index, [](uint64_t, uint64_t, const absl::Status&) {});
+  if (!remains.ok()) return;
+  for (auto& [number, record] : remains->snapshots) {
+    // What was destroyed since is not lost.
+    if (absl::IsNotFound(versions_.Open(number).status())) continue;
+    catalog_.snapshots.try_emplace(number, std::move(record));
+  }
+  catalog_.left.merge(remains->left);
 }
 
 std::optional<std::string> Salvager::OwnerPath(const Owner& owner) const {
@@ -152,24 +175,27 @@ absl::StatusOr<Place> Salvager::PlaceOf(const SnapshotRecord& record) {
 
 absl::StatusOr<Outcome> Salvager::CopyVersion(uint64_t number, const SnapshotRecord* record,
                                               const Place& place) {
-  const auto version = store_.catalog().Open(ObjectNumber(number));
-  if (!version.ok()) {
-    copier_.Lose(place.path, "", version.status());
+  // No commit changes a version.
+  const auto found = versions_.Open(number);
+  if (!found.ok()) {
+    copier_.Lose(place.path, "", found.status());
     return Outcome::kLost;
   }
-  if ((*version)->is_tree()) {
-    return trees_.CopySnapshot(record == nullptr ? number : record->owner.tree, *version, place);
+  const std::shared_ptr<store::Object>& version = found->object;
+  if (version->is_tree()) {
+    return trees_.CopySnapshot(record == nullptr ? number : record->owner.tree, version, place);
   }
-  const absl::StatusOr<fs::InodeRecord> inode = fs::InodeRecord::Decode((*version)->attributes());
+  const absl::StatusOr<fs::InodeRecord> inode = fs::InodeRecord::Decode(version->attributes());
   if (!inode.ok()) {
     copier_.Lose(place.path, "", inode.status());
     return Outcome::kLost;
   }
   Copier::XattrsObject xattrs = Unnamed();
   if (record != nullptr && record->xattrs != 0) {
-    xattrs = store_.catalog().Open(ObjectNumber(record->xattrs));
+    const auto held = versions_.Open(record->xattrs);
+    xattrs = held.ok() ? Copier::XattrsObject(held->object) : held.status();
   }
-  return copier_.Copy(**version, *inode, xattrs, place);
+  return copier_.Copy(*version, *inode, xattrs, place);
 }
 
 absl::Status Salvager::CopySnapshots() {
@@ -194,19 +220,18 @@ absl::Status Salvager::CopyNamelessVersions() {
   std::set<uint64_t> known = {kIndex};
   for (const auto& [number, record] : catalog_.snapshots) known.insert({number, record.xattrs});
   std::vector<uint64_t> nameless;
-  COW_RETURN_IF_ERROR(
-      store_.catalog().Survey([&](uint64_t begin, uint64_t count, const absl::Status& status) {
-        if (!status.ok()) {
-          copier_.Lose("/", absl::StrCat("snapshots ", begin, " to ", begin + count - 1), status);
-          return true;
-        }
-        if (known.contains(begin)) return true;
-        const auto version = store_.catalog().Open(ObjectNumber(begin));
-        // What has no attributes is the extended attributes of another.
-        if (version.ok() && (*version)->attributes().empty()) return true;
-        nameless.push_back(begin);
-        return true;
-      }));
+  const auto take = [&](uint64_t number) {
+    if (known.contains(number)) return;
+    const auto version = versions_.Open(number);
+    // What has no attributes is the extended attributes of another.
+    if (version.ok() && version->object->attributes().empty()) return;
+    nameless.push_back(number);
+  };
+  const auto lose = [&](uint64_t begin, uint64_t count, const absl::Status& cause, bool older) {
+    const std::string part = absl::StrCat("snapshots ", begin, " to ", begin + count - 1);
+    older ? copier_.LoseChanges("/", part, cause) : copier_.Lose("/", part, cause);
+  };
+  COW_RETURN_IF_ERROR(versions_.Survey(take, lose));
   for (const uint64_t number : nameless) {
     SnapshotRecord unnamed;
     unnamed.number = number;
@@ -224,7 +249,8 @@ absl::StatusOr<SalvageResult> Salvage(std::unique_ptr<os::File> volume,
                                       const std::function<void(uint64_t bytes)>& progress) {
   COW_ASSIGN_OR_RETURN(
       const auto store,
-      store::Store::Open(std::move(volume), {.read_only = true, .truncated = true}));
+      store::Store::Open(std::move(volume),
+                         {.read_only = true, .truncated = true, .commit_before = true}));
   COW_RETURN_IF_ERROR(MakeEmptyDirectory(directory));
   Salvager salvager(*store, directory, progress);
   return salvager.Run();

@@ -3,13 +3,16 @@
 //
 //   DIR/live/...             the files as they are now; trees are directories
 //   DIR/live/lost+found/T.O  object O of tree T, to which no name leads that can be read
+//   DIR/live/lost+found/frame-N...         a tree or files, by the frame of the node found (strays.h)
+//   DIR/live/lost+found/pages-of-frame-N   content without any record
 //   DIR/snapshots/PATH@NAME  each snapshot of a file or tree, PATH as `list` prints it
 //   DIR/snapshots/PATH@NAME/lost+found/T.O
 //   DIR/snapshots/lost+found/N   version N of the catalog, of which no name can be read
 //
 // It trusts nothing but checksums: every page of a directory, every node of a page table and every
 // leaf of records is read for itself, and one that cannot be read takes along only what is known
-// through it alone.
+// through it alone. What the newest commit does not lead to is looked for in the one before
+// (table_remains.h): a loss names "what changed in the last commit" then.
 #pragma once
 
 #include <cstdint>

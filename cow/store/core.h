@@ -188,6 +188,9 @@ class Core {
   std::shared_ptr<TableState> orphans_;
   std::unique_ptr<Table> trees_table_;
   std::unique_ptr<Table> catalog_table_;
+  // Of the commit before, where that was opened. Set once.
+  std::unique_ptr<Table> trees_before_table_;
+  std::unique_ptr<Table> catalog_before_table_;
 
   absl::Mutex fold_mu_;
   FrameLog free_log_ ABSL_GUARDED_BY(fold_mu_);
@@ -250,6 +253,7 @@ class Core {
   absl::Status InUse();
   absl::Status NameHolder();
   absl::Status LoadLogs(const format::Superblock& superblock);
+  void LoadBefore(const Slots& slots);
 
   // recover.cc
   absl::StatusOr<Slots> ReadSlots() const;

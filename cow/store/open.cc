@@ -162,6 +162,7 @@ absl::Status Core::Load() {
     // For what is said about space; counts are read only once nobody writes them (LoadForCheck).
     format::Superblock totals = s;
     totals.uncounted.clear();
+    LoadBefore(slots);
     return allocator_.Load(totals, {});
   }
   COW_RETURN_IF_ERROR(Recover(slots));
@@ -176,6 +177,19 @@ absl::Status Core::Load() {
     at = **orphan + 1;
   }
   return absl::OkStatus();
+}
+
+void Core::LoadBefore(const Slots& slots) {
+  const std::optional<format::Superblock>& before = slots.slot[1 - durable_slot_];
+  if (!options_.commit_before || !before.has_value() || before->generation.value() >= durable_) {
+    return;
+  }
+  const auto open = [this](const format::TableRoot& root) {
+    return std::unique_ptr<Table>(
+        new Table(std::make_shared<TableState>(*this, nullptr, /*read_only=*/true, root)));
+  };
+  trees_before_table_ = open(before->trees);
+  catalog_before_table_ = open(before->catalog);
 }
 
 absl::Status Core::LoadLogs(const format::Superblock& superblock) {

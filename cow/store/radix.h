@@ -40,7 +40,7 @@ class Radix {
   // node that cannot be read; in order, until it answers false. Of a tree that does not change.
   using UnitSurveyor =
       std::function<bool(uint64_t unit, uint64_t count, const absl::StatusOr<Entry>& entry)>;
-  bool Survey(const Entry& entry, uint64_t first, const UnitSurveyor& found) const;
+  bool Survey(const Entry& root, const UnitSurveyor& found) const;
   // Number of units in [begin, end) with an entry.
   absl::StatusOr<uint64_t> CountUsed(const Entry& root, uint64_t begin, uint64_t end) const;
 
@@ -72,6 +72,8 @@ class Radix {
                           absl::Mutex& mu, uint64_t& reserved);
   absl::StatusOr<std::optional<uint64_t>> NextBelow(const Entry& entry, uint64_t first,
                                                     uint64_t unit, Visited& barren) const;
+  bool SurveyBelow(const Entry& entry, uint64_t first, const UnitSurveyor& found,
+                   Visited& visited) const;
   absl::StatusOr<uint64_t> CountBelow(const Entry& entry, uint64_t first, uint64_t begin,
                                       uint64_t end, Visited& visited) const;
 

@@ -113,7 +113,8 @@ absl::Status ObjectState::ReadFrames(std::span<const Entry> run, std::byte* buff
                                 "changed it; run `cowctl check`",
                                 entry.frame().value(), number.value()));
       }
-      core.good_.Insert(entry.frame());
+      // Two commits may say of one frame that it holds different things.
+      if (!core.options_.commit_before) core.good_.Insert(entry.frame());
     }
   }
   return absl::OkStatus();

@@ -101,6 +101,8 @@ absl::StatusOr<Transaction> Store::BeginFrozen(uint64_t frames,
 
 Table& Store::trees() { return *core_->trees_table_; }
 Table& Store::catalog() { return *core_->catalog_table_; }
+Table* Store::trees_before() { return core_->trees_before_table_.get(); }
+Table* Store::catalog_before() { return core_->catalog_before_table_.get(); }
 bool Store::read_only() const { return core_->read_only_; }
 absl::Status Store::Commit() {
   if (core_->read_only_) return absl::OkStatus();

@@ -67,6 +67,9 @@ struct OpenOptions {
   // Also open, for reading only, a volume whose file ends before the volume does: what was there
   // is damage like any other.
   bool truncated = false;
+  // Also open, for reading only, the tables of the commit before: trees_before, catalog_before.
+  // Nothing keeps a writer from frames that only that commit refers to.
+  bool commit_before = false;
   // Bound of the memory for page-table nodes and count leaves that are not dirty.
   uint64_t cache_bytes = 64 << 20;
   // Seconds between commits by the background thread; 0: no background thread at all (nothing is
@@ -181,6 +184,7 @@ class Object {
 
  private:
   friend class Store;
+  friend class Strays;
   friend class Table;
   friend class TableState;
   explicit Object(std::shared_ptr<ObjectState> state);
@@ -218,6 +222,7 @@ class Table {
   friend class Core;
   friend class PinnedGeneration;
   friend class Store;
+  friend class Strays;
   friend class Object;
   explicit Table(std::shared_ptr<TableState> state);
   const std::shared_ptr<TableState> state_;
@@ -269,6 +274,10 @@ class Store {
 
   Table& trees();
   Table& catalog();
+  // As they were in the commit before, which the other slot of the superblock has; nullptr where it
+  // has not, or was not opened. A number that both have is of the same object.
+  Table* trees_before();
+  Table* catalog_before();
 
   // A new tree without objects; the result is its object in trees().
   absl::StatusOr<std::shared_ptr<Object>> CreateTree(Transaction& transaction,
@@ -342,6 +351,7 @@ class Store {
 
  private:
   friend class Core;
+  friend class Strays;
   friend class Transaction;
   friend class Object;
   friend class Table;

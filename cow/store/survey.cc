@@ -19,14 +19,24 @@ absl::Status OnlyOfVersions() {
 
 }  // namespace
 
-bool Radix::Survey(const Entry& entry, uint64_t first, const UnitSurveyor& found) const {
+bool Radix::Survey(const Entry& root, const UnitSurveyor& found) const {
+  Visited visited;
+  return SurveyBelow(root, 0, found, visited);
+}
+
+bool Radix::SurveyBelow(const Entry& entry, uint64_t first, const UnitSurveyor& found,
+                        Visited& visited) const {
   if (entry.empty()) return true;
+  if (entry.has_children()) {
+    const absl::Status added = visited.Add(entry.frame());
+    if (!added.ok()) return found(first, Covers(entry.level()), added);
+  }
   if (entry.level() == 0) return found(first, 1, entry);
   const absl::StatusOr<NodePointer> node = core_.nodes_.Get(entry);
   if (!node.ok()) return found(first, Covers(entry.level()), node.status());
   const uint64_t span = Covers(entry.level() - 1);
   for (uint64_t i = 0; i < kFanout; ++i) {
-    if (!Survey((*node)->content.entries[i], first + i * span, found)) return false;
+    if (!SurveyBelow((*node)->content.entries[i], first + i * span, found, visited)) return false;
   }
   return true;
 }
@@ -45,7 +55,7 @@ absl::Status Object::Survey(const Surveyor& found) const {
     return told == 0 || found(begin, told, absl::OkStatus());
   };
   const bool to_the_end = state_->radix.Survey(
-      root, 0, [&](uint64_t unit, uint64_t units, const absl::StatusOr<format::Entry>& entry) {
+      root, [&](uint64_t unit, uint64_t units, const absl::StatusOr<format::Entry>& entry) {
         if (!entry.ok()) return tell() && found(unit, units, entry.status());
         if (unit != begin + count && !tell()) return false;
         if (count == 0) begin = unit;
@@ -64,7 +74,7 @@ absl::Status Table::Survey(const Surveyor& found) const {
     root = state_->root;
   }
   state_->radix.Survey(
-      root, 0, [&](uint64_t unit, uint64_t units, const absl::StatusOr<format::Entry>& entry) {
+      root, [&](uint64_t unit, uint64_t units, const absl::StatusOr<format::Entry>& entry) {
         const uint64_t first = unit * kRecordsPerLeaf;
         if (!entry.ok()) return found(first, units * kRecordsPerLeaf, entry.status());
         const absl::StatusOr<NodePointer> leaf = state_->core.nodes_.Get(*entry);

@@ -8,13 +8,21 @@
 // In the directory there is then:
 //   live/a/b                 the file /a/b; trees are directories like others
 //   live/lost+found/T.O      object O of tree T: no name that can be read leads to it
+//   live/lost+found/frame-N  a tree of which only the table in frame N was found, with its names
+//   live/lost+found/frame-N.O         a file, or a tree, of which only the record was found there
+//   live/lost+found/pages-of-frame-N  the content, by whole pages, to which the node in frame N leads
 //   snapshots/a/b@monday     the snapshot of /a/b; one of a tree is a directory, and what has no
 //                            name in it is in its lost+found; one of the root is snapshots/@monday
 //   snapshots/lost+found/N   snapshot number N, of which no name can be read
 //
 // Each snapshot is copied in full: sharing ends with the volume. Holes stay holes, names of one
 // file stay hard links. Modes, times, extended attributes and, for root, owners are those of the
-// volume. Damage to pages that only hold names or tables costs what is known through them alone.
+// volume. Damage to pages that only hold names or tables costs what is known through them alone; and
+// less where it was there already at the commit before the last, which the volume may still have:
+// then the copy is as it was then, and a loss names "what changed in the last commit". What still is
+// not found is looked for in all frames that are in use: the last three lines of lost+found. Nothing
+// vouches for the records of these: they get neither set-user bits nor devices. They may be of any
+// version, and of files that were removed lately.
 #pragma once
 
 #include <cstdint>
