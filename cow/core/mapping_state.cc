@@ -45,8 +45,10 @@ class HeadSink : public vm::Sink {
  public:
   explicit HeadSink(fs::FileHandle& file) : file_(file) {}
 
-  absl::Status Publish(PageNumber page, std::span<const std::byte> bytes) override {
-    return file_.Write(OffsetOf(page), bytes);
+  absl::Status Publish(std::span<const PageNumber> pages,
+                       std::span<const std::byte> bytes) override {
+    if (bytes.size() == pages.size() * kPageSize) return file_.WritePages(pages, bytes);
+    return file_.Write(OffsetOf(pages[0]), bytes);
   }
 
  private:

@@ -58,6 +58,15 @@ absl::Status FileHandle::Write(uint64_t offset, std::span<const std::byte> bytes
   return absl::OkStatus();
 }
 
+absl::Status FileHandle::WritePages(std::span<const PageNumber> pages,
+                                    std::span<const std::byte> bytes) {
+  if (inode_->object->read_only()) return ReadOnlyNode();
+  COW_ASSIGN_OR_RETURN(store::Transaction transaction,
+                       state_->store->Begin(store::FramesToWrite(pages) + store::kFramesToChange));
+  COW_RETURN_IF_ERROR(inode_->object->WritePages(transaction, pages, bytes));
+  return Touch(transaction);
+}
+
 absl::StatusOr<uint64_t> FileHandle::Append(std::span<const std::byte> bytes) {
   if (inode_->object->read_only()) return ReadOnlyNode();
   if (bytes.size() > kMaxWrite) return ErrnoStatus(EINVAL, "more than one transaction holds");

@@ -102,6 +102,8 @@ class FileHandle {
   absl::StatusOr<size_t> Read(uint64_t offset, std::span<std::byte> buffer) const;
   // Writes all of it; in transactions of at most 4 MiB.
   absl::Status Write(uint64_t offset, std::span<const std::byte> bytes);
+  // As store::Object::WritePages.
+  absl::Status WritePages(std::span<const PageNumber> pages, std::span<const std::byte> bytes);
   // Writes at the end; answers where that was. At most 4 MiB; one append of a file at a time.
   absl::StatusOr<uint64_t> Append(std::span<const std::byte> bytes);
   absl::Status Truncate(uint64_t size);

@@ -140,11 +140,13 @@ absl::Status Core::ReapOne() {
 absl::StatusOr<Core::FoldStep> Core::FoldNext(uint64_t most_frames) {
   FoldStep step;
   Entry entry;
+  bool logged = false;  // of an item that says nothing FoldOne makes an error
   {
     absl::MutexLock log_lock(&log_mu_);
     step.left = count_log_.size() + reaped_.size();
     if (step.left == 0 || free_log_.FramesToPlan() >= most_frames) return step;
-    if (!count_log_.empty()) entry = count_log_.front().entry;
+    logged = !count_log_.empty();
+    if (logged) entry = count_log_.front().entry;
   }
   step.done = true;
   changed_ = true;
@@ -154,10 +156,10 @@ absl::StatusOr<Core::FoldStep> Core::FoldNext(uint64_t most_frames) {
   // Whole trees wait at the end of the log while enough of them are being reaped.
   const bool wait = entry.operation() == CountOperation::kDrop && entry.has_children() &&
                     reaped_.size() >= format::kMaxReaped / 2;
-  const absl::Status status = entry.empty() || wait ? ReapOne() : FoldOne(entry);
+  const absl::Status status = logged && !wait ? FoldOne(entry) : ReapOne();
   if (!status.ok()) return Fail(Annotate(status, "counting references"));
   absl::MutexLock log_lock(&log_mu_);
-  if (!entry.empty()) {
+  if (logged) {
     count_log_.PopFront();
     if (wait) count_log_.Append(entry, generation());
   }

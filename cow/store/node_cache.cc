@@ -14,6 +14,9 @@ namespace cow::store {
 
 namespace {
 
+// Of the clock's hand, for each node that comes.
+constexpr int kSteps = 16;
+
 // Levels go down by one, so that every walk ends; what is below a table is of a table, and a record
 // says of its root what it is. Nothing is younger than what refers to it: so nothing on the disk is
 // taken for a frame of the current generation, which may be written in place.
@@ -41,9 +44,10 @@ NodeCache::NodeCache(const os::File& file, uint64_t budget_bytes)
     : file_(file), nodes_per_shard_(std::max<size_t>(16, budget_bytes / sizeof(Node) / kShards)) {}
 
 void NodeCache::Insert(Shard& shard, const NodePointer& node) {
-  // The clock may name a frame twice, or one that was forgotten: such a hand only moves on.
-  for (size_t tries = 2 * shard.clock.size(); shard.clock.size() >= nodes_per_shard_ && tries > 0;
-       --tries) {
+  // The clock may name a frame twice, or one that was forgotten: such a hand only moves on. A bounded
+  // number of steps: among nodes none of which can go now, looking at all for each new one takes a
+  // time that is their square; and in a sixteenth of a round more there is one that can.
+  for (int tries = kSteps; shard.clock.size() >= nodes_per_shard_ && tries > 0; --tries) {
     if (shard.hand >= shard.clock.size()) shard.hand = 0;
     auto it = shard.nodes.find(shard.clock[shard.hand]);
     if (it != shard.nodes.end()) {

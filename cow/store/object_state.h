@@ -72,6 +72,9 @@ class ObjectState : public std::enable_shared_from_this<ObjectState> {
   // In write.cc. The caller holds write_mu.
   absl::Status WriteLocked(uint64_t& reserved, uint64_t offset, std::span<const std::byte> bytes,
                            bool grow) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu);
+  absl::Status WritePagesLocked(uint64_t& reserved, std::span<const PageNumber> numbers,
+                                std::span<const std::byte> bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu);
   absl::Status ClearPages(uint64_t& reserved, PageNumber begin, PageNumber end)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu);
   // Makes pages from `first` on, in one leaf, refer to the frames of `shared`, which are published.
@@ -120,7 +123,9 @@ class ObjectState : public std::enable_shared_from_this<ObjectState> {
   absl::Status GatherContent(PageWrite& write, uint64_t offset,
                              std::span<const std::byte> bytes) const;
   absl::Status AllocateFrames(PageWrite& write, uint64_t& reserved);
+  // Where it fails, the fresh frames are dropped, and the volume is read-only.
   absl::Status WriteFrames(PageWrite& write);
+  absl::Status TryWriteFrames(PageWrite& write);
 };
 
 }  // namespace cow::store

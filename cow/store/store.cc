@@ -23,6 +23,18 @@ uint64_t FramesToWrite(uint64_t length) {
   return pages + pages / 128 + kFramesToChange;
 }
 
+uint64_t FramesToWrite(std::span<const PageNumber> pages) {
+  // Each page, and each node above one.
+  uint64_t frames = pages.size();
+  for (int level = 1; level <= format::kMaxLevel; ++level) {
+    for (size_t i = 0; i < pages.size(); ++i) {
+      const int bits = 8 * level;
+      frames += i == 0 || pages[i].value() >> bits != pages[i - 1].value() >> bits ? 1 : 0;
+    }
+  }
+  return frames + kFramesToChange;
+}
+
 Transaction::Transaction(Store* store, bool frozen, uint64_t reserved)
     : store_(store), frozen_(frozen), reserved_(reserved) {}
 

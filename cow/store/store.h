@@ -95,6 +95,8 @@ class ObjectState;
 // Frames a transaction needs to write `length` bytes in one run, or to change the attributes or
 // size of one object; add them up for several.
 uint64_t FramesToWrite(uint64_t length);
+// As many for these pages, in ascending order.
+uint64_t FramesToWrite(std::span<const PageNumber> pages);
 inline constexpr uint64_t kFramesToChange = 24;
 
 // A hold on the volume's current generation within which changes are made. Movable; ends when
@@ -175,6 +177,10 @@ class Object {
   // Writes `bytes` at `offset`; grows the object as needed. On an error a part may have been
   // written. `bytes` must not change during the call: they are checksummed, then copied.
   absl::Status Write(Transaction& transaction, uint64_t offset, std::span<const std::byte> bytes);
+  // Writes whole pages within the object, wherever they are: at most 256, in ascending order, with
+  // `bytes` one after the other. They go to consecutive frames where there are such. As Write.
+  absl::Status WritePages(Transaction& transaction, std::span<const PageNumber> pages,
+                          std::span<const std::byte> bytes);
   // Sets the size. What is cut off is freed; what is added is a hole. Bytes past the end of a file
   // are zero in its last page, always.
   absl::Status Truncate(Transaction& transaction, uint64_t size);

@@ -5,6 +5,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "cow/base/checksum.h"
@@ -83,15 +85,7 @@ absl::Status ObjectState::WriteWithinLeaf(uint64_t& reserved, uint64_t offset,
     for (const Entry& entry : fresh) core.LogCount(entry, CountOperation::kDrop);
     return absl::OkStatus();
   }
-  if (absl::Status written = WriteFrames(write); !written.ok()) {
-    for (uint64_t i = 0; i < write.count; ++i) {
-      core.good_.Erase(write.fresh[i].frame());
-      if (write.fresh[i].frame() != write.old[i].frame()) {
-        core.LogCount(write.fresh[i], CountOperation::kDrop);
-      }
-    }
-    return core.Fail(written);
-  }
+  COW_RETURN_IF_ERROR(WriteFrames(write));
   uint64_t added = 0;
   {
     absl::MutexLock lock(&state_mu);
@@ -104,6 +98,41 @@ absl::Status ObjectState::WriteWithinLeaf(uint64_t& reserved, uint64_t offset,
     }
   }
   core.LogDrops(old, fresh);
+  return absl::OkStatus();
+}
+
+absl::Status ObjectState::WritePagesLocked(uint64_t& reserved, std::span<const PageNumber> numbers,
+                                           std::span<const std::byte> bytes) {
+  COW_RETURN_IF_ERROR(MakeDirty(reserved));
+  PageWrite write;
+  write.count = numbers.size();
+  std::array<NodePointer, kFanout> leaf_of;  // of each page; a leaf's pages are beside each other
+  std::array<Entry*, kFanout> slots;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const uint64_t page = numbers[i].value();
+    if (i > 0 && numbers[i - 1].value() / kFanout == page / kFanout) {
+      leaf_of[i] = leaf_of[i - 1];
+    } else {
+      COW_ASSIGN_OR_RETURN(leaf_of[i], radix.MutableLeaf(root, page, state_mu, reserved));
+    }
+    slots[i] = &leaf_of[i]->content.entries[page % kFanout];
+    write.old[i] = *slots[i];
+    write.content[i] = bytes.data() + i * kPageSize;
+  }
+  COW_RETURN_IF_ERROR(AllocateFrames(write, reserved));
+  COW_RETURN_IF_ERROR(WriteFrames(write));
+  {
+    absl::MutexLock lock(&state_mu);
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      *slots[i] = write.fresh[i];
+      pages += write.old[i].empty() ? 1 : 0;
+      if (i + 1 == numbers.size() || leaf_of[i + 1] != leaf_of[i]) {
+        leaves.Put(numbers[i].value() / kFanout, std::move(leaf_of[i]),
+                   PagesFor(size) / kFanout + 1);
+      }
+    }
+  }
+  core.LogDrops(std::span(write.old).first(write.count), std::span(write.fresh).first(write.count));
   return absl::OkStatus();
 }
 
@@ -182,6 +211,18 @@ absl::Status ObjectState::AllocateFrames(PageWrite& write, uint64_t& reserved) {
 }
 
 absl::Status ObjectState::WriteFrames(PageWrite& write) {
+  const absl::Status written = TryWriteFrames(write);
+  if (written.ok()) return written;
+  for (uint64_t i = 0; i < write.count; ++i) {
+    core.good_.Erase(write.fresh[i].frame());
+    if (write.fresh[i].frame() != write.old[i].frame()) {
+      core.LogCount(write.fresh[i], CountOperation::kDrop);
+    }
+  }
+  return core.Fail(written);
+}
+
+absl::Status ObjectState::TryWriteFrames(PageWrite& write) {
   std::array<iovec, kFanout> parts;
   for (uint64_t i = 0; i < write.count;) {
     // One system call for consecutive frames, one part for consecutive bytes.
@@ -248,6 +289,22 @@ absl::Status Object::Write(Transaction& transaction, uint64_t offset,
   state_->core.counters_.writes.Add();
   state_->core.counters_.written_bytes.Add(bytes.size());
   return state_->WriteLocked(transaction.reserved_, offset, bytes, /*grow=*/true);
+}
+
+absl::Status Object::WritePages(Transaction& transaction, std::span<const PageNumber> pages,
+                                std::span<const std::byte> bytes) {
+  ObjectState& state = *state_;
+  absl::MutexLock lock(&state.write_mu);
+  COW_RETURN_IF_ERROR(state.CheckWritable());
+  if (pages.empty() || pages.size() > kFanout || bytes.size() != pages.size() * kPageSize ||
+      OffsetOf(pages.back()) + kPageSize > state.size ||
+      !std::ranges::is_sorted(pages, std::less_equal<>())) {
+    return MakeError(absl::StatusCode::kInvalidArgument, EINVAL,
+                     "pages to write are none of the file, or out of order");
+  }
+  state.core.counters_.writes.Add();
+  state.core.counters_.written_bytes.Add(bytes.size());
+  return state.WritePagesLocked(transaction.reserved_, pages, bytes);
 }
 
 absl::Status Object::Truncate(Transaction& transaction, uint64_t size) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -200,39 +201,61 @@ absl::Status Mapping::Seal(Sink& sink) {
   const absl::Status taken = binder_ != nullptr ? binder_->Take(pending_) : dirty_->Take(pending_);
   Normalize(pending_);
   COW_RETURN_IF_ERROR(taken);
-  size_t published = 0;
+  std::span<PageRun> left(pending_);
   absl::Status status;
-  while (published < pending_.size() && status.ok()) {
-    status = PublishRun(sink, pending_[published]);
-    if (status.ok()) ++published;
-  }
-  pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(published));
+  while (!left.empty() && status.ok()) status = PublishSome(sink, left);
+  pending_.erase(pending_.begin(), pending_.end() - static_cast<std::ptrdiff_t>(left.size()));
   return status;
 }
 
-// Publishes `run` from its front on; what is left of it after an error was not published.
-absl::Status Mapping::PublishRun(Sink& sink, PageRun& run) {
-  std::vector<std::byte> copy(std::min(run.count, kPagesAtOnce) << kPageShift);
-  while (run.count > 0) {
-    const uint64_t count = std::min(run.count, kPagesAtOnce);
-    const uint64_t offset = OffsetOf(run.page);
-    const std::span<std::byte> pages(copy.data(), count << kPageShift);
+absl::Status Mapping::PublishSome(Sink& sink, std::span<PageRun>& runs) {
+  copy_.resize(kPagesAtOnce << kPageShift);
+  std::array<PageNumber, kPagesAtOnce> pages;
+  size_t count = 0;
+  std::span<PageRun> left = runs;
+  PageRun rest = left.front();
+  const PageNumber whole_end = PageOf(size_);
+  while (count < pages.size()) {
+    // The last page of a version that does not fill it comes alone.
+    const bool partial = rest.page >= whole_end;
+    if (partial && count > 0) break;
+    uint64_t part = std::min<uint64_t>(rest.count, pages.size() - count);
+    if (!partial) part = std::min(part, whole_end - rest.page);
     {
       const IgnoreRacingReads ignore;
-      std::memcpy(pages.data(), range_.data() + offset, pages.size());
+      std::memcpy(copy_.data() + (count << kPageShift), range_.data() + OffsetOf(rest.page),
+                  part << kPageShift);
     }
-    COW_RETURN_IF_ERROR(
-        sink.Publish(run.page, pages.first(std::min<uint64_t>(pages.size(), size_ - offset))));
-    if (binder_ != nullptr) {
-      binder_->Published(run.page, pages);
-    } else {
-      dirty_->Published(run.page, pages);
+    for (uint64_t i = 0; i < part; ++i) pages[count++] = rest.page + i;
+    rest = {rest.page + part, rest.count - part};
+    if (rest.count == 0) {
+      left = left.subspan(1);
+      if (left.empty()) break;
+      rest = left.front();
     }
-    COW_TRACE(seal, run.page.value(), count);
-    run.page += count;
-    run.count -= count;
+    if (partial) break;
   }
+  const std::span<const std::byte> bytes(copy_.data(), count << kPageShift);
+  const uint64_t end = size_ - OffsetOf(pages[0]);
+  COW_RETURN_IF_ERROR(
+      sink.Publish(std::span(pages).first(count), bytes.first(std::min(bytes.size(), end))));
+  for (size_t begin = 0, next = 0; begin < count; begin = next) {
+    next = begin + 1;
+    while (next < count && pages[next] == pages[next - 1] + 1) ++next;
+    TellPublished(pages[begin], bytes.subspan(begin << kPageShift, (next - begin) << kPageShift));
+    COW_TRACE(seal, pages[begin].value(), next - begin);
+  }
+  if (!left.empty()) left.front() = rest;
+  runs = left;
   return absl::OkStatus();
+}
+
+void Mapping::TellPublished(PageNumber page, std::span<const std::byte> bytes) {
+  if (binder_ != nullptr) {
+    binder_->Published(page, bytes);
+  } else {
+    dirty_->Published(page, bytes);
+  }
 }
 
 absl::Status Mapping::Reset() {

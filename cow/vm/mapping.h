@@ -96,10 +96,12 @@ class Source {
 class Sink {
  public:
   virtual ~Sink() = default;
-  // Consecutive pages, from `page` on, with content that no longer changes: at most 256 of them,
-  // whole but for the last page of a version whose size is not a multiple of the page size; there
-  // `bytes` ends with the version. The bytes are good until the call returns.
-  virtual absl::Status Publish(PageNumber page, std::span<const std::byte> bytes) = 0;
+  // Pages in ascending order, at most 256, with content that no longer changes, one after the other.
+  // Whole ones, but for the last page of a version whose size is not a multiple of the page size: it
+  // comes alone, and `bytes` ends with the version. The bytes are good until the call returns. After
+  // an error none counts as published.
+  virtual absl::Status Publish(std::span<const PageNumber> pages,
+                               std::span<const std::byte> bytes) = 0;
 };
 
 struct Options {
@@ -163,7 +165,11 @@ class Mapping {
   absl::Status Bind(const Options& options);
   absl::Status CopyIn(std::span<const Extent> extents);
   absl::Status TrackWrites(std::vector<Extent> bound, std::span<const Extent> copied);
-  absl::Status PublishRun(Sink& sink, PageRun& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
+  // Publishes what is first in `runs`, and takes it away there.
+  absl::Status PublishSome(Sink& sink, std::span<PageRun>& runs)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
+  void TellPublished(PageNumber page, std::span<const std::byte> bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
 
   const Access access_;
   const uint64_t size_;
@@ -179,6 +185,7 @@ class Mapping {
   absl::Mutex seal_mutex_;
   // Taken from the dirty set and not published yet; in order.
   std::vector<PageRun> pending_ ABSL_GUARDED_BY(seal_mutex_);
+  std::vector<std::byte> copy_ ABSL_GUARDED_BY(seal_mutex_);  // of pages that are published
   std::unique_ptr<DirtySet> dirty_ ABSL_GUARDED_BY(seal_mutex_);
   // Last, so that it is unmapped before the dirty set's userfaultfd is closed.
   os::AddressRange range_;

@@ -251,26 +251,36 @@ TEST(HostileTest, FreeingANodeThatIsBelowItselfEnds) {
   EXPECT_TRUE(absl::IsDataLoss(settled)) << settled;
 }
 
-TEST(HostileTest, AFrameThatIsFreeTwiceIsAnError) {
+// What settling a volume says whose log (a member of the superblock) has one item more at its end.
+absl::Status SettleWithItem(format::LogRoot format::Superblock::*which, const Entry& item) {
   Image image = SmallImage();
   int slot = 0;
   format::Superblock superblock = NewestSuperblock(image, &slot);
+  format::LogRoot& root = superblock.*which;
   format::LogFrame log;
   log.generation = kBirth;
-  log.first = superblock.free_log.end;
-  log.previous = superblock.free_log.tail;
-  // Its count is zero: it is free already.
-  log.items.push_back(Entry(FrameNumber(superblock.total_frames - 2), kBirth, 0, 0, false));
+  log.first = root.end;
+  log.previous = root.tail;
+  log.items.push_back(item);
   const FrameBytes bytes = format::EncodeLogFrame(log);
   const FrameNumber frame(superblock.total_frames - 1);
   image.Write(OffsetOf(frame), bytes);
-  superblock.free_log.tail =
-      Entry(frame, kBirth, FrameChecksum(frame, kBirth, bytes), 0, /*table=*/false);
-  ++superblock.free_log.end;
+  root.tail = Entry(frame, kBirth, FrameChecksum(frame, kBirth, bytes), 0, /*table=*/false);
+  ++root.end;
   WriteSuperblock(image, slot, superblock);
   auto store = Open(std::move(image), kQuiet);
-  ASSERT_TRUE(store.ok()) << store.status();
-  const absl::Status settled = (*store)->Settle();
+  return store.ok() ? (*store)->Settle() : store.status();
+}
+
+TEST(HostileTest, AFrameThatIsFreeTwiceIsAnError) {
+  // Its count is zero: it is free already.
+  const absl::Status settled =
+      SettleWithItem(&format::Superblock::free_log, Entry(FrameNumber(1000), kBirth, 0, 0, false));
+  EXPECT_TRUE(absl::IsDataLoss(settled)) << settled;
+}
+
+TEST(HostileTest, AnItemOfTheCountLogThatSaysNothingIsAnError) {
+  const absl::Status settled = SettleWithItem(&format::Superblock::count_log, Entry());
   EXPECT_TRUE(absl::IsDataLoss(settled)) << settled;
 }
 

@@ -150,14 +150,15 @@ absl::Status Workload::Step() {
   static constexpr std::array kOperations = {
       std::pair{2, &Workload::CreateTree},    std::pair{8, &Workload::CreateFile},
       std::pair{20, &Workload::Write},        std::pair{6, &Workload::WriteTwo},
-      std::pair{5, &Workload::Truncate},      std::pair{5, &Workload::Punch},
-      std::pair{3, &Workload::SetAttributes}, std::pair{6, &Workload::SnapshotFile},
-      std::pair{5, &Workload::SnapshotTree},  std::pair{5, &Workload::CloneFile},
-      std::pair{2, &Workload::CloneTree},     std::pair{4, &Workload::ReplaceFile},
-      std::pair{3, &Workload::ReplaceTree},   std::pair{5, &Workload::ShareRange},
-      std::pair{5, &Workload::RemoveFile},    std::pair{5, &Workload::RemoveVersion},
-      std::pair{1, &Workload::RemoveTree},    std::pair{4, &Workload::Hold},
-      std::pair{3, &Workload::WriteHeld},     std::pair{3, &Workload::Defragment}};
+      std::pair{6, &Workload::WritePages},    std::pair{5, &Workload::Truncate},
+      std::pair{5, &Workload::Punch},         std::pair{3, &Workload::SetAttributes},
+      std::pair{6, &Workload::SnapshotFile},  std::pair{5, &Workload::SnapshotTree},
+      std::pair{5, &Workload::CloneFile},     std::pair{2, &Workload::CloneTree},
+      std::pair{4, &Workload::ReplaceFile},   std::pair{3, &Workload::ReplaceTree},
+      std::pair{5, &Workload::ShareRange},    std::pair{5, &Workload::RemoveFile},
+      std::pair{5, &Workload::RemoveVersion}, std::pair{1, &Workload::RemoveTree},
+      std::pair{4, &Workload::Hold},          std::pair{3, &Workload::WriteHeld},
+      std::pair{3, &Workload::Defragment}};
   uint64_t total = 0;
   for (const auto& [weight, operation] : kOperations) total += weight;
   uint64_t pick = random_.Below(total);
@@ -284,20 +285,6 @@ absl::Status Workload::Punch() {
   content->Punch(offset, length);
   HeadOf(file).content = content;
   return absl::OkStatus();
-}
-
-// What others share is moved too: that asks for no commit, which may be under way.
-absl::Status Workload::Defragment() {
-  Reference file;
-  if (!Pick(Files(true, false, false), file)) return absl::OkStatus();
-  // As it waits for none, it needs room.
-  const uint64_t pages = PagesFor(options_.max_size + options_.max_write);
-  if (store_->space().available_frames < 2 * pages + 200) return absl::OkStatus();
-  Note(absl::StrFormat("defragment %d/%d", file.place, file.number));
-  COW_ASSIGN_OR_RETURN(auto object, Open(file));
-  return store_
-      ->Defragment(*object, PageNumber(0), PageNumber((pages / 256 + 1) * 256), /*unshare=*/true)
-      .status();
 }
 
 absl::Status Workload::SetAttributes() {

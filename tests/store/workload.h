@@ -72,6 +72,7 @@ class Workload {
   absl::Status CreateFile();
   absl::Status Write();
   absl::Status WriteTwo();
+  absl::Status WritePages();
   absl::Status Truncate();
   absl::Status Punch();
   absl::Status SetAttributes();

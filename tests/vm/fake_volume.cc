@@ -67,10 +67,11 @@ absl::StatusOr<PageNumber> FakeSource::NextData(PageNumber begin) {
   return next == version_.end() ? PageNumber(UINT64_MAX) : next->first;
 }
 
-absl::Status FakeSink::Publish(PageNumber page, std::span<const std::byte> bytes) {
-  COW_RETURN_IF_ERROR(before(page));
+absl::Status FakeSink::Publish(std::span<const PageNumber> pages,
+                               std::span<const std::byte> bytes) {
+  for (const PageNumber page : pages) COW_RETURN_IF_ERROR(before(page));
   last_bytes = bytes.size();
-  for (; !bytes.empty(); ++page) {
+  for (const PageNumber page : pages) {
     const size_t count = std::min<size_t>(kPageSize, bytes.size());
     const std::vector<std::byte> old = volume_.Read(head, page);
     if (!ever_published_.insert(page).second &&

@@ -63,7 +63,8 @@ class FakeSink : public Sink {
  public:
   explicit FakeSink(FakeVolume& volume) : volume_(volume) {}
 
-  absl::Status Publish(PageNumber page, std::span<const std::byte> bytes) override;
+  absl::Status Publish(std::span<const PageNumber> pages,
+                       std::span<const std::byte> bytes) override;
 
   // Numbers of the pages published since the last call, in the order they came; without those of
   // unchanged().
@@ -74,7 +75,7 @@ class FakeSink : public Sink {
 
   PageTable head;
   uint64_t last_bytes = 0;  // of the last call
-  // Asked before each call is served.
+  // Asked about each page before a call is served.
   std::function<absl::Status(PageNumber)> before = [](PageNumber) { return absl::OkStatus(); };
 
  private:

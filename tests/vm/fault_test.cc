@@ -153,10 +153,16 @@ class AllMaps {
     for (uint64_t page = 0; page < pages; page += 2) {
       if (mprotect(range_.data() + page * kPageSize, kPageSize, PROT_NONE) != 0) break;
     }
+    // That needs two of them at a time; the last one goes by itself.
+    last_ = mmap(nullptr, kPageSize, PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  }
+  ~AllMaps() {
+    if (last_ != MAP_FAILED) munmap(last_, kPageSize);
   }
 
  private:
   os::AddressRange range_;
+  void* last_;
 };
 
 TEST_P(FaultTest, WithoutMapsLeftPagesAreCopied) {
@@ -165,12 +171,12 @@ TEST_P(FaultTest, WithoutMapsLeftPagesAreCopied) {
   Map();
   {
     const AllMaps all_maps;
-    ExpectPage(5);
+    ExpectPage(kChunk + 5);
     EXPECT_EQ(*Page(5 * kChunk + 1), std::byte{0});
     EXPECT_TRUE(mapping_->status().ok()) << mapping_->status();
     EXPECT_EQ(mapping_->copied_pages(), kChunk);
   }
-  ExpectPage(kChunk);
+  ExpectPage(5);
   EXPECT_EQ(mapping_->copied_pages(), kChunk);
 }
 

@@ -110,6 +110,7 @@ TEST_P(SealTest, TheKernelsPageOfZerosOverDataIsPublished) {
 
 TEST_P(SealTest, WhatAFailedLookAtThePagesHadProtectedIsNotLost) {
   if (tracking() != Tracking::kKernel) GTEST_SKIP() << "comparing protects nothing";
+  ExpectEquals(sink_->head);  // now all is bound
   for (const uint64_t page : {1, 650, 1500}) Write(page);
   // Memory that cannot be protected makes the kernel give up in the middle.
   void* const in_the_way = Page(1100).data();
@@ -149,14 +150,14 @@ TEST_P(SealTest, WhatWasNotPublishedStaysDirty) {
     return page >= PageNumber(200) ? ErrnoStatus(ENOSPC, "volume") : absl::OkStatus();
   };
   EXPECT_EQ(ErrnoOf(mapping_->Seal(*sink_)), ENOSPC);
-  EXPECT_THAT(sink_->TakePublished(), ElementsAre(1, 100));
+  EXPECT_THAT(sink_->TakePublished(), IsEmpty());
   EXPECT_EQ(ErrnoOf(mapping_->Seal(*sink_)), ENOSPC);
   EXPECT_THAT(sink_->TakePublished(), IsEmpty());
   Write(100);
   Write(250);
   Write(300);
   sink_->before = [](PageNumber) { return absl::OkStatus(); };
-  EXPECT_THAT(Seal(), ElementsAre(100, 200, 201, 250, 300));
+  EXPECT_THAT(Seal(), ElementsAre(1, 100, 200, 201, 250, 300));
   ExpectEquals(sink_->head);
 }
 
