@@ -1,15 +1,18 @@
-# libcow: one archive of all layers, and what `find_package(cow)` and `pkg-config cow` need to use an
-# installed copy of it.
+# libcow: one archive of all layers, one shared library of the C interface over them, and what
+# `find_package(cow)`, `pkg-config cow` and `pkg-config cow-c` need to use an installed copy of them.
 include(CMakePackageConfigHelpers)
 
 # The layers inside of libcow; a user links one library and sees include/cow only.
 set(COW_LAYERS base os format store fs vm move control core)
 
-# cow_library(): the target `cow`.
+# cow_library(): the target `cow`, and `cow_shared`, of the same objects. The shared library shows the
+# C interface alone: that of C++ has types of Abseil in it, which promises no stable form of them.
 function(cow_library)
   add_library(cow STATIC)
+  add_library(cow_shared SHARED)
   add_library(cow::cow ALIAS cow)
-  set_target_properties(cow PROPERTIES LINKER_LANGUAGE CXX)
+  add_library(cow::shared ALIAS cow_shared)
+  set_target_properties(cow cow_shared PROPERTIES LINKER_LANGUAGE CXX)
   target_include_directories(cow PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                         $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(cow PUBLIC cxx_std_20)
@@ -19,6 +22,7 @@ function(cow_library)
       continue()
     endif()
     target_sources(cow PRIVATE $<TARGET_OBJECTS:cow_${layer}>)
+    target_sources(cow_shared PRIVATE $<TARGET_OBJECTS:cow_${layer}>)
     get_target_property(used cow_${layer} LINK_LIBRARIES)
     list(APPEND libraries ${used})
   endforeach()
@@ -26,12 +30,25 @@ function(cow_library)
   list(FILTER libraries EXCLUDE REGEX "^cow|cow_tsan_mutex")
   list(REMOVE_DUPLICATES libraries)
   target_link_libraries(cow PUBLIC ${libraries} Threads::Threads)
+
+  set(symbols ${PROJECT_SOURCE_DIR}/cmake/shared.map)
+  target_link_libraries(cow_shared PRIVATE ${libraries} Threads::Threads)
+  target_include_directories(cow_shared INTERFACE
+                             $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                             $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  # Not unloaded by dlclose: it has threads.
+  target_link_options(cow_shared PRIVATE -Wl,--version-script=${symbols} -Wl,-z,nodelete)
+  set_target_properties(cow_shared PROPERTIES
+                        OUTPUT_NAME cow EXPORT_NAME shared LINK_DEPENDS ${symbols}
+                        VERSION ${PROJECT_VERSION}
+                        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 endfunction()
 
 # cow_install(): the rules of `cmake --install`.
 function(cow_install)
   set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/cow)
-  install(TARGETS cow EXPORT cow-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS cow cow_shared EXPORT cow-targets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/cow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           FILES_MATCHING PATTERN "*.h")
   install(EXPORT cow-targets NAMESPACE cow:: DESTINATION ${package_dir})
@@ -63,5 +80,6 @@ function(cow_install)
   install(FILES ${made}/cow-config.cmake ${made}/cow-config-version.cmake
           DESTINATION ${package_dir})
   configure_file(${PROJECT_SOURCE_DIR}/cmake/cow.pc.in ${made}/cow.pc @ONLY)
-  install(FILES ${made}/cow.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/cow-c.pc.in ${made}/cow-c.pc @ONLY)
+  install(FILES ${made}/cow.pc ${made}/cow-c.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()

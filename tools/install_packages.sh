@@ -7,7 +7,7 @@ packages=(
   g++ cmake ninja-build pkg-config clang clang-format libclang-rt-14-dev git python3
   libabsl-dev libisal-dev liburing-dev libxxhash-dev nlohmann-json3-dev libcli11-dev
   libfuse3-dev fuse3 systemtap-sdt-dev libgtest-dev libgmock-dev libbenchmark-dev
-  sqlite3 attr acl util-linux e2fsprogs
+  sqlite3 attr acl util-linux e2fsprogs python3-numpy
 )
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
