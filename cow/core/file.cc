@@ -7,6 +7,7 @@
 #include "cow/base/types.h"
 #include "cow/core/handles.h"
 #include "cow/core/mapping_state.h"
+#include "cow/vm/fault_handler.h"
 
 namespace cow::core {
 
@@ -65,12 +66,14 @@ bool File::read_only() const { return state_->read_only; }
 uint64_t File::size() const { return state_->handle->size(); }
 
 absl::StatusOr<size_t> File::Read(uint64_t offset, std::span<std::byte> buffer) const {
+  vm::FaultHandler::Touch(buffer);
   absl::StatusOr<size_t> count = state_->handle->Read(offset, buffer);
   if (!count.ok()) return Explain(count.status(), "read", state_->path);
   return count;
 }
 
 absl::Status File::Write(uint64_t offset, std::span<const std::byte> bytes) {
+  vm::FaultHandler::Touch(bytes);
   return core::ChangeFile(*state_, "write", [&] { return state_->handle->Write(offset, bytes); });
 }
 

@@ -6,6 +6,7 @@
 #include "cow/base/status.h"
 #include "cow/core/handles.h"
 #include "cow/core/mapping_state.h"
+#include "cow/vm/fault_handler.h"
 
 namespace cow::core {
 
@@ -74,6 +75,7 @@ std::chrono::system_clock::time_point Snapshot::time() const {
 
 absl::StatusOr<size_t> Snapshot::Read(uint64_t offset, std::span<std::byte> buffer) const {
   if (absl::Status status = state_->CheckIsOfFile("read"); !status.ok()) return status;
+  vm::FaultHandler::Touch(buffer);
   absl::StatusOr<size_t> count = state_->handle->Read(offset, buffer);
   if (!count.ok()) return Explain(count.status(), "read", state_->Label());
   return count;

@@ -7,12 +7,15 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/base/dynamic_annotations.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "cow/base/status.h"
+#include "cow/base/types.h"
 #include "cow/os/descriptor.h"
 #include "cow/os/kernel_abi.h"
 
@@ -32,6 +35,18 @@ bool IsLocked(void* start, uint64_t size) {
 // can be written fills it with copies of the file's pages.
 bool OpenUnlocked(void* start, uint64_t size, Protection protection) {
   return munlock(start, size) == 0 && mprotect(start, size, Bits(protection)) == 0;
+}
+
+// Appends the pages of a part, of which nothing is in use any more, that are locked.
+void FindLocked(std::byte* start, uint64_t size, std::vector<std::byte*>& locked) {
+  if (!IsLocked(start, size)) return;
+  if (size <= kPageSize) {
+    locked.push_back(start);
+    return;
+  }
+  const uint64_t half = size / 2 / kPageSize * kPageSize;
+  FindLocked(start, half, locked);
+  FindLocked(start + half, size - half, locked);
 }
 
 }  // namespace
@@ -89,10 +104,24 @@ absl::StatusOr<AddressRange> AddressRange::Reserve(uint64_t size, uint64_t align
 
 absl::Status AddressRange::MapFile(uint64_t at, uint64_t length, int descriptor,
                                    uint64_t file_offset, Protection protection) {
+  std::vector<std::byte*> locked;
+  if (!locks_) FindLocked(data_ + at, length, locked);
+  // The thread sanitizer takes a map for a write, which those who wait for it would race with.
+  ABSL_ANNOTATE_IGNORE_WRITES_BEGIN();
   void* mapped =
       mmap(data_ + at, length, locks_ ? PROT_NONE : Bits(protection),
            MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, descriptor, static_cast<off_t>(file_offset));
+  const int error = errno;
+  ABSL_ANNOTATE_IGNORE_WRITES_END();
+  errno = error;
   if (mapped != MAP_FAILED && (!locks_ || OpenUnlocked(mapped, length, protection))) {
+    for (size_t i = 0, next = 0; i < locked.size(); i = next) {
+      for (next = i + 1; next < locked.size() && locked[next] == locked[next - 1] + kPageSize;) {
+        ++next;
+      }
+      // They were locked a moment ago, so that it is allowed.
+      mlock(locked[i], (next - i) * kPageSize);
+    }
     return absl::OkStatus();
   }
   return ErrnoStatus(errno, absl::StrCat("mapping ", length, " bytes at ", file_offset));
@@ -138,6 +167,11 @@ absl::Status AddressRange::KeepFromChildren(uint64_t at, uint64_t length) {
 
 void AddressRange::AvoidHugePages(uint64_t at, uint64_t length) {
   madvise(data_ + at, length, MADV_NOHUGEPAGE);
+}
+
+void TouchPage(const std::byte* address) {
+  const auto at = reinterpret_cast<uintptr_t>(address) / kPageSize * kPageSize;
+  madvise(reinterpret_cast<void*>(at), kPageSize, MADV_POPULATE_READ);
 }
 
 absl::Status ReadFrom(int descriptor, uint64_t offset, std::span<std::byte> buffer) {

@@ -37,7 +37,8 @@ class AddressRange {
   uint64_t size() const { return size_; }
 
   // Puts a private map of a file over a part: reads see the file, writes stay in this process.
-  // After an error the part holds something undefined; the range is of no use but to be destroyed.
+  // What was locked by mlock(2) is locked again. After an error the part holds something undefined;
+  // the range is of no use but to be destroyed.
   absl::Status MapFile(uint64_t at, uint64_t length, int descriptor, uint64_t file_offset,
                        Protection);
   // Reads a part's content from a file. The part must be writable. EIO where the file ends early.
@@ -69,6 +70,10 @@ class AddressRange {
   // The process that mapped it: in a child the addresses belong to somebody else.
   pid_t owner_ = 0;
 };
+
+// Waits until the page at `address` is there, as a load would, but without a signal where it cannot
+// be read. Does nothing where the kernel cannot (before 5.14).
+void TouchPage(const std::byte* address);
 
 // Fills `buffer` from a file. EIO where the file ends early.
 absl::Status ReadFrom(int descriptor, uint64_t offset, std::span<std::byte> buffer);

@@ -18,12 +18,12 @@ absl::StatusOr<std::vector<Generation>> PinnedByOthers(const os::File& file, Gen
   return pinned;
 }
 
-ReaderSlots::Hold ReaderSlots::Enter(Generation current) {
+ReaderSlots::Hold ReaderSlots::EnterOneOf(std::span<Slot> slots, Generation current) {
   // Each thread begins at a place of its own, so that it finds its slot free at the first try.
   static std::atomic<size_t> next_thread = 0;
   static thread_local const size_t start = next_thread.fetch_add(1);
   for (size_t i = start;; ++i) {
-    Slot& slot = slots_[i % slots_.size()];
+    Slot& slot = slots[i % slots.size()];
     uint64_t unused = 0;
     // Sequentially consistent: who frees a frame sees this, or this reader sees that it is gone.
     if (slot.generation.load(std::memory_order_relaxed) == 0 &&

@@ -7,8 +7,10 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -53,7 +55,15 @@ class ReaderSlots {
 
   // Frames that are referred to while the hold is there, by what the caller looks up after this
   // call, keep their content until the hold ends.
-  Hold Enter(Generation current);
+  Hold Enter(Generation current) {
+    return EnterOneOf(std::span(slots_).first(kSlots - kBriefSlots), current);
+  }
+
+  // As Enter, for who touches no memory of callers meanwhile. A caller's may be that of a mapping:
+  // so those who wait for it have all other slots, and who provides it still finds one.
+  Hold EnterBriefly(Generation current) {
+    return EnterOneOf(std::span(slots_).last(kBriefSlots), current);
+  }
 
   // The oldest generation that a read under way began in.
   std::optional<Generation> Oldest() const;
@@ -62,7 +72,12 @@ class ReaderSlots {
   void AddTo(Counter& reads, Counter& bytes) const;
 
  private:
-  std::array<Slot, 128> slots_;
+  static constexpr size_t kSlots = 144;
+  static constexpr size_t kBriefSlots = 16;
+
+  static Hold EnterOneOf(std::span<Slot> slots, Generation current);
+
+  std::array<Slot, kSlots> slots_;
 };
 
 }  // namespace cow::store

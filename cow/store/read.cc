@@ -124,10 +124,12 @@ absl::Status ObjectState::VerifyFrames(std::span<const Entry> run) const {
   bool all_good = true;
   for (const Entry& entry : run) all_good = all_good && core.good_.Contains(entry.frame());
   if (all_good || !core.data_checksums_) return absl::OkStatus();
-  std::vector<std::byte> buffer(kVerifyPages * kPageSize);
-  for (size_t begin = 0; begin < run.size(); begin += kVerifyPages) {
-    COW_RETURN_IF_ERROR(ReadFrames(
-        run.subspan(begin, std::min<size_t>(kVerifyPages, run.size() - begin)), buffer.data()));
+  // Not allocated: who waits for a page of a mapping may wait because there are no maps left.
+  constexpr uint64_t kPages = kVerifyPages / 2;
+  std::array<std::byte, kPages * kPageSize> buffer;
+  for (size_t begin = 0; begin < run.size(); begin += kPages) {
+    COW_RETURN_IF_ERROR(ReadFrames(run.subspan(begin, std::min<size_t>(kPages, run.size() - begin)),
+                                   buffer.data()));
   }
   return absl::OkStatus();
 }
@@ -191,7 +193,7 @@ absl::StatusOr<size_t> Object::Read(uint64_t offset, std::span<std::byte> buffer
 absl::StatusOr<std::vector<Extent>> Object::Extents(PageNumber begin, PageNumber end,
                                                     bool verify) const {
   const ObjectState& state = *state_;
-  const ReaderSlots::Hold hold = state.core.readers_.Enter(state.core.generation());
+  const ReaderSlots::Hold hold = state.core.readers_.EnterBriefly(state.core.generation());
   std::vector<Extent> extents;
   LeafEntries leaf;
   std::array<Entry, kFanout>& entries = leaf.entries;

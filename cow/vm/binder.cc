@@ -1,6 +1,7 @@
 #include "cow/vm/binder.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <thread>
@@ -21,7 +22,7 @@ constexpr uint64_t kMostAhead = 16;
 // what is left, so that there are some for the next.
 constexpr uint64_t kFewMaps = 4;
 constexpr uint64_t kPartOfMaps = 16;
-constexpr uint64_t kPagesAtOnce = 64;
+constexpr uint64_t kPagesAtOnce = 16;
 
 uint64_t ChunkOf(PageNumber page) { return page.value() / kChunkPages; }
 PageNumber ChunkBegin(uint64_t chunk) { return PageNumber(chunk * kChunkPages); }
@@ -65,10 +66,8 @@ absl::StatusOr<std::unique_ptr<Binder>> Binder::Start(os::AddressRange& range, A
   return binder;
 }
 
-Binder::~Binder() {
-  absl::MutexLock lock(&mu_);
-  MapAccount::Subtract(maps_used_);
-}
+// Without the lock: in a child it may be one that a thread of the parent held.
+Binder::~Binder() { MapAccount::Subtract(maps_used_); }
 
 void Binder::Stop() { handler_->Remove({range_.data(), range_.size()}); }
 
@@ -115,7 +114,7 @@ std::optional<PageRun> Binder::Claim(PageNumber page, bool& bound) {
   return PageRun{begin, end - begin};
 }
 
-// Invariant: who waits for a page of a claimed run is woken after the claim has ended.
+// Invariant: who waits for a page of a claimed chunk is woken after the claim has ended.
 void Binder::BindClaimed(const PageRun& run) {
   Found found{.run = run, .extents = {}, .bad = {}};
   Find(run.page, run.page + run.count, found);
@@ -131,9 +130,14 @@ void Binder::BindClaimed(const PageRun& run) {
       if (found.run.count == 0) found.run.count = 1;
     }
     if (!bindings_.Contains(run.page)) {
-      const std::vector<Piece> pieces = PiecesOf(found);
+      std::vector<Piece> pieces = PiecesOf(found);
       const bool again = copied_.ContainsAny(run.page, 1);
       const size_t mapped = !again && FitsMaps(pieces.size()) ? MapPieces(pieces) : 0;
+      // To fill a hole takes page tables for all of it: what is not touched can wait.
+      if (hole && mapped == 0) {
+        found.run.count = std::min(found.run.count, run.count);
+        pieces[0].run = found.run;
+      }
       CopyPieces(std::span(pieces).subspan(mapped));
       for (const BadPage& bad : found.bad) Poison({bad.page, 1}, bad.status);
       CountMaps();
@@ -142,7 +146,11 @@ void Binder::BindClaimed(const PageRun& run) {
     }
     claimed_.erase(ChunkOf(run.page));
   }
-  handler_->uffd().Wake(Memory(found.run));
+  // Those who wait for other pages of the chunk were told that it is claimed.
+  const PageNumber begin = ChunkBegin(ChunkOf(run.page));
+  const PageNumber end =
+      std::max(found.run.page + found.run.count, std::min(end_, ChunkBegin(ChunkOf(run.page) + 1)));
+  handler_->uffd().Wake(Memory({begin, end - begin}));
 }
 
 void Binder::BindAhead(const PageRun& run) {
@@ -274,29 +282,34 @@ void Binder::FinishMapping(const PageRun& part, std::span<const Piece> pieces) {
 
 void Binder::CopyPieces(std::span<const Piece> pieces) {
   for (const Piece& piece : pieces) {
-    const absl::Status copied = CopyPiece(piece);
-    if (!copied.ok()) {
-      // Those that were copied stay.
-      Poison(piece.run, copied);
-      continue;
+    const auto& [page, count] = piece.run;
+    uint64_t done = 0;
+    if (const absl::Status copied = CopyPiece(piece, done); !copied.ok()) {
+      Poison({page + done, count - done}, copied);
     }
-    if (copied_.ContainsAny(piece.run.page, 1)) continue;
-    copied_.Add(piece.run.page, piece.run.count);
-    if (piece.frame.has_value()) copied_pages_ += piece.run.count;
+    if (done == 0 || copied_.ContainsAny(page, 1)) continue;
+    copied_.Add(page, done);
+    if (piece.frame.has_value()) copied_pages_ += done;
   }
 }
 
-absl::Status Binder::CopyPiece(const Piece& piece) {
+absl::Status Binder::CopyPiece(const Piece& piece, uint64_t& done) {
   const os::Userfaultfd& uffd = handler_->uffd();
-  if (!piece.frame.has_value()) return uffd.Zero(Memory(piece.run));
-  std::vector<std::byte> buffer(std::min(piece.run.count, kPagesAtOnce) << kPageShift);
-  for (uint64_t done = 0; done < piece.run.count; done += kPagesAtOnce) {
+  if (!piece.frame.has_value()) {
+    COW_RETURN_IF_ERROR(uffd.Zero(Memory(piece.run)));
+    done = piece.run.count;
+    return absl::OkStatus();
+  }
+  // Not allocated: that can take a map, and there may be none left.
+  std::array<std::byte, kPagesAtOnce << kPageShift> buffer;
+  while (done < piece.run.count) {
     const uint64_t count = std::min(kPagesAtOnce, piece.run.count - done);
     const std::span<std::byte> bytes(buffer.data(), count << kPageShift);
     COW_RETURN_IF_ERROR(os::ReadFrom(source_->descriptor(), OffsetOf(*piece.frame + done), bytes));
     COW_RETURN_IF_ERROR(
         uffd.Copy(Memory({piece.run.page + done, count}).data(), bytes, dirty_ != nullptr));
     if (dirty_ != nullptr) dirty_->Published(piece.run.page + done, bytes);
+    done += count;
   }
   return absl::OkStatus();
 }
@@ -305,12 +318,17 @@ void Binder::Poison(const PageRun& run, const absl::Status& cause) {
   if (status_.ok()) {
     status_ = Annotate(cause, absl::StrCat("page ", run.page.value(), " of the mapping"));
   }
-  if (dirty_ != nullptr) dirty_->Poisoned(run);
-  const absl::Status poisoned = os::UsableFeatures().uffd_poison
-                                    ? handler_->uffd().Poison(Memory(run))
-                                    : range_.Forbid(OffsetOf(run.page), run.count << kPageShift);
-  // Whoever touches it comes here again, until there is memory for it.
-  if (!poisoned.ok()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const bool can_poison = os::UsableFeatures().uffd_poison;
+  for (PageNumber page = run.page; page < run.page + run.count; ++page) {
+    const absl::Status poisoned = can_poison ? handler_->uffd().Poison(Memory({page, 1}))
+                                             : range_.Forbid(OffsetOf(page), kPageSize);
+    if (!poisoned.ok()) {
+      // Whoever touches it comes here again, until there is memory for it, or it can be read.
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return;
+    }
+    if (dirty_ != nullptr) dirty_->Poisoned({page, 1});
+  }
 }
 
 void Binder::CountMaps() {

@@ -94,7 +94,8 @@ class Binder final : public FaultTarget {
   void FinishMapping(const PageRun& part, std::span<const Piece> pieces)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyPieces(std::span<const Piece> pieces) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status CopyPiece(const Piece& piece) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Copies `done` pages of it, all where there is no error.
+  absl::Status CopyPiece(const Piece& piece, uint64_t& done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Poison(const PageRun& run, const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountMaps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

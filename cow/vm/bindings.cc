@@ -9,7 +9,10 @@ std::map<PageNumber, Bindings::Run>::const_iterator Bindings::Before(PageNumber 
   return after == runs_.begin() ? runs_.end() : std::prev(after);
 }
 
-bool Bindings::Contains(PageNumber page) const { return NextUnbound(page) != page; }
+bool Bindings::Contains(PageNumber page) const {
+  const auto run = Before(page);
+  return run != runs_.end() && page < run->first + run->second.count;
+}
 
 PageNumber Bindings::NextBound(PageNumber page, PageNumber end) const {
   if (Contains(page)) return page;

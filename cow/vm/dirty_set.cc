@@ -48,12 +48,11 @@ class KernelDirtySet final : public BoundDirtySet {
       unregistered_.push_back(part);
       return;
     }
-    // What is not protected counts as written: a hole needs no protection, and an error costs time
-    // only.
+    // What is not protected counts as written: a hole needs no protection, and an error, after which
+    // some pages may be protected, costs time only.
     for (const Extent& extent : extents) {
       const auto frames = memory_.subspan(OffsetOf(extent.page), extent.count << kPageShift);
-      if (!pagemap_.Protect(frames).ok()) continue;
-      if (!TakePrivate(frames, early_).ok()) incomplete_ = true;
+      if (!pagemap_.Protect(frames).ok() || !TakePrivate(frames, early_).ok()) incomplete_ = true;
     }
   }
 

@@ -6,13 +6,18 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <limits>
 #include <system_error>
 #include <utility>
 
 #include "absl/base/const_init.h"
 #include "cow/base/status.h"
+#include "cow/base/types.h"
+#include "cow/os/address_range.h"
+#include "cow/vm/layout.h"
 
 namespace cow::vm {
 namespace {
@@ -21,6 +26,12 @@ namespace {
 constexpr int kThreads = 2;
 
 ABSL_CONST_INIT absl::Mutex process_mutex(absl::kConstInit);
+
+// Never destroyed: there may be mappings while the process ends.
+std::weak_ptr<FaultHandler>& ProcessHandler() ABSL_EXCLUSIVE_LOCKS_REQUIRED(process_mutex) {
+  static auto* const handler = new std::weak_ptr<FaultHandler>;
+  return *handler;
+}
 
 // While this lives, threads that are made take no signals.
 class SignalsBlocked {
@@ -41,17 +52,41 @@ class SignalsBlocked {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<FaultHandler>> FaultHandler::Get() {
-  static std::weak_ptr<FaultHandler> process_handler ABSL_GUARDED_BY(process_mutex);
   absl::MutexLock lock(&process_mutex);
-  std::shared_ptr<FaultHandler> handler = process_handler.lock();
+  std::shared_ptr<FaultHandler> handler = ProcessHandler().lock();
   if (handler != nullptr && handler->owner_ == getpid()) return handler;
   COW_ASSIGN_OR_RETURN(os::Userfaultfd uffd, os::Userfaultfd::OpenForMissing());
   os::Descriptor stop(eventfd(0, EFD_CLOEXEC));
   if (!stop.valid()) return ErrnoStatus(errno, "eventfd");
   handler.reset(new FaultHandler(std::move(uffd), std::move(stop)));
   COW_RETURN_IF_ERROR(handler->Start());
-  process_handler = handler;
+  ProcessHandler() = handler;
   return handler;
+}
+
+std::atomic<uintptr_t> FaultHandler::lowest_ = std::numeric_limits<uintptr_t>::max();
+std::atomic<uintptr_t> FaultHandler::highest_ = 0;
+
+void FaultHandler::Touch(std::span<const std::byte> memory) {
+  constexpr uintptr_t kChunkBytes = kChunkPages * kPageSize;
+  auto at = reinterpret_cast<uintptr_t>(memory.data());
+  const uintptr_t end = std::min(at + memory.size(), highest_.load(std::memory_order_relaxed));
+  at = std::max(at, lowest_.load(std::memory_order_relaxed));
+  if (at >= end) return;
+  std::shared_ptr<FaultHandler> handler;
+  {
+    absl::MutexLock lock(&process_mutex);
+    handler = ProcessHandler().lock();
+  }
+  if (handler == nullptr || handler->owner_ != getpid()) return;
+  for (; at < end; at = (at / kChunkBytes + 1) * kChunkBytes) {
+    auto* const address = reinterpret_cast<std::byte*>(at);
+    {
+      absl::MutexLock lock(&handler->mu_);
+      if (handler->Find(address) == nullptr) continue;
+    }
+    os::TouchPage(address);
+  }
 }
 
 FaultHandler::FaultHandler(os::Userfaultfd uffd, os::Descriptor stop)
@@ -115,6 +150,9 @@ void FaultHandler::Serve(std::byte* address) {
 
 void FaultHandler::Add(std::span<std::byte> range, FaultTarget& target) {
   absl::MutexLock lock(&mu_);
+  const auto begin = reinterpret_cast<uintptr_t>(range.data());
+  if (begin < lowest_) lowest_ = begin;
+  if (begin + range.size() > highest_) highest_ = begin + range.size();
   served_[range.data() + range.size()] = {.range = range, .target = &target};
 }
 

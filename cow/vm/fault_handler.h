@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -39,6 +40,12 @@ class FaultTarget {
 // Thread safety: all methods.
 class FaultHandler {
  public:
+  // Touches what of `memory` is in mappings, once in each chunk, so that nothing is left to be bound
+  // there. For who is about to read the volume file into it, or to write from it: the host's
+  // filesystem may hold a lock of that file until the memory is there (XFS does), and those who bind
+  // read the file.
+  static void Touch(std::span<const std::byte> memory);
+
   // The process's. The error of Userfaultfd::OpenForMissing; kResourceExhausted (EAGAIN) where no
   // thread can be had.
   static absl::StatusOr<std::shared_ptr<FaultHandler>> Get();
@@ -71,6 +78,10 @@ class FaultHandler {
   const pid_t owner_;
   // Not joined in a child, where they do not run.
   std::unique_ptr<std::vector<std::thread>> threads_;
+
+  // All that is served lies between them, or has.
+  static std::atomic<uintptr_t> lowest_;
+  static std::atomic<uintptr_t> highest_;
 
   absl::Mutex mu_;
   std::map<std::byte*, Served> served_ ABSL_GUARDED_BY(mu_);  // by the end of the range

@@ -9,7 +9,11 @@
 
 #include "absl/time/clock.h"
 #include "cow/base/status.h"
+#include "cow/os/address_range.h"
+#include "cow/os/features.h"
+#include "cow/os/userfaultfd.h"
 #include "tests/store/volume.h"
+#include "tests/support/temporary_directory.h"
 
 namespace cow::test {
 namespace {
@@ -281,6 +285,40 @@ TEST(GroupCommitTest, WhoIsAloneAfterASlowCommitDoesNotWaitLong) {
   const auto start = std::chrono::steady_clock::now();
   change();
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(250));
+}
+
+// Who reads into a mapping may wait for a page of it that is found so.
+TEST(ConcurrencyTest, FramesAreFoundHoweverManyReadersWaitForTheirMemory) {
+  if (!os::UsableFeatures().uffd_missing) GTEST_SKIP() << "no userfaultfd for system calls";
+  constexpr int kReaders = 128;  // more wait for one another
+  const TemporaryDirectory directory;
+  Volume volume(directory / "volume", {});
+  const Bytes content = RandomBytes(3 * kPageSize, 1);
+  const ObjectPointer file = volume.CreateFile(content);
+  auto memory =
+      os::AddressRange::Reserve(kReaders * kPageSize, kPageSize, os::Protection::kReadWrite)
+          .value();
+  const std::span<std::byte> bytes(memory.data(), memory.size());
+  const os::Userfaultfd uffd = os::Userfaultfd::OpenForMissing().value();
+  ASSERT_TRUE(uffd.RegisterMissing(bytes, /*protection=*/false).ok());
+  std::thread readers([&] {
+    InThreads(kReaders, [&](int i) {
+      EXPECT_EQ(file->Read(0, bytes.subspan(i * kPageSize, kPageSize)).value_or(0), kPageSize);
+    });
+  });
+  for (int waiting = 0; waiting < kReaders;) {
+    if (uffd.ReadFault() != nullptr) ++waiting;
+  }
+  const auto extents = file->Extents(PageNumber(0), PageNumber(3), /*verify=*/true);
+  ASSERT_TRUE(extents.ok());
+  EXPECT_FALSE(extents->empty());
+  ASSERT_TRUE(uffd.Zero(bytes).ok());
+  uffd.Wake(bytes);
+  readers.join();
+  for (int i = 0; i < kReaders; ++i) {
+    const auto page = bytes.subspan(i * kPageSize, kPageSize);
+    EXPECT_TRUE(std::equal(page.begin(), page.end(), content.begin()));
+  }
 }
 
 }  // namespace

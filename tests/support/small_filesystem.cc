@@ -38,10 +38,13 @@ bool MakePrivateMounts() {
 
 }  // namespace
 
-std::string WhyNoFilesystem() {
+std::string WhyNoFilesystem(const std::string& type) {
   if (geteuid() != 0) return "mounting needs root";
   if (access("/dev/loop-control", R_OK | W_OK) != 0) return "no /dev/loop-control";
-  if (std::system("mkfs.ext4 -V >/dev/null 2>&1") != 0) return "no mkfs.ext4";
+  const std::string mkfs = "mkfs." + type;
+  if (std::system((mkfs + " -V >/dev/null 2>&1").c_str()) != 0) return "no " + mkfs;
+  const std::string known = "grep -qw " + type + " /proc/filesystems || modprobe -q " + type;
+  if (std::system((known + " 2>/dev/null").c_str()) != 0) return "no " + type;
   return "";
 }
 
@@ -52,7 +55,8 @@ std::string Content(size_t size, uint32_t seed) {
   return content;
 }
 
-SmallFilesystem::SmallFilesystem(uint64_t bytes) : mountpoint_(directory_ / "host") {
+SmallFilesystem::SmallFilesystem(uint64_t bytes, const std::string& type)
+    : mountpoint_(directory_ / "host") {
   static const bool alone = MakePrivateMounts();
   if (!alone) {
     ADD_FAILURE() << "no mounts of its own: " << std::strerror(errno);
@@ -67,8 +71,9 @@ SmallFilesystem::SmallFilesystem(uint64_t bytes) : mountpoint_(directory_ / "hos
   const std::string image = mountpoint_ + "/image";
   std::ofstream(image).flush();
   // No blocks only for root: who tests is root.
-  const std::string make = "mkfs.ext4 -q -m 0 '" + image + "' && mount -t ext4 -o loop '" + image +
-                           "' '" + mountpoint_ + "'";
+  const std::string make = "mkfs." + type + " -q " + (type == "ext4" ? "-m 0 '" : "'") + image +
+                           "' && mount -t " + type + " -o loop '" + image + "' '" + mountpoint_ +
+                           "'";
   const bool made =
       truncate(image.c_str(), static_cast<off_t>(bytes)) == 0 && std::system(make.c_str()) == 0;
   EXPECT_TRUE(made) << make;

@@ -1,4 +1,4 @@
-// A filesystem of a test's own, to be filled up: an ext4 in an image in memory, which needs root.
+// A filesystem of a test's own, to be filled up: an ext4 (or other) in an image in memory, which needs root.
 //
 // Only this process and its children see it, and nothing but its mount holds the loop device and the
 // image. So the kernel takes all of it away with the process, however that ends.
@@ -17,7 +17,7 @@ namespace cow::test {
 #define REQUIRE_SMALL_FILESYSTEM() \
   if (const std::string why = cow::test::WhyNoFilesystem(); !why.empty()) GTEST_SKIP() << why
 
-std::string WhyNoFilesystem();
+std::string WhyNoFilesystem(const std::string& type = "ext4");
 
 // Bytes to fill it with, which follow from the seed.
 std::string Content(size_t size, uint32_t seed);
@@ -25,7 +25,7 @@ std::string Content(size_t size, uint32_t seed);
 class SmallFilesystem {
  public:
   // Fails the test where it cannot be made. Threads of this process that run already do not see it.
-  explicit SmallFilesystem(uint64_t bytes);
+  explicit SmallFilesystem(uint64_t bytes, const std::string& type = "ext4");
   ~SmallFilesystem();
   SmallFilesystem(const SmallFilesystem&) = delete;
   SmallFilesystem& operator=(const SmallFilesystem&) = delete;

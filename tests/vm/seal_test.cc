@@ -112,6 +112,8 @@ TEST_P(SealTest, WhatAFailedLookAtThePagesHadProtectedIsNotLost) {
   if (tracking() != Tracking::kKernel) GTEST_SKIP() << "comparing protects nothing";
   ExpectEquals(sink_->head);  // now all is bound
   for (const uint64_t page : {1, 650, 1500}) Write(page);
+  // A thread that waits for a hole goes on a moment before that is registered again; this waits.
+  ASSERT_EQ(mapping_->status(), absl::OkStatus());
   // Memory that cannot be protected makes the kernel give up in the middle.
   void* const in_the_way = Page(1100).data();
   ASSERT_EQ(mmap(in_the_way, kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
