@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -117,7 +118,15 @@ std::optional<PageRun> Binder::Claim(PageNumber page, bool& bound) {
 // Invariant: who waits for a page of a claimed chunk is woken after the claim has ended.
 void Binder::BindClaimed(const PageRun& run) {
   Found found{.run = run, .extents = {}, .bad = {}};
-  Find(run.page, run.page + run.count, found);
+  try {
+    Find(run.page, run.page + run.count, found);
+  } catch (const std::bad_alloc&) {
+    // The process has no memory, or no maps for it, for a moment or for ever; while nothing is done
+    // yet, whoever waits can go on waiting.
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EndClaim(run);
+    return;
+  }
   // A whole hole at once: it takes one map, however much of it is touched.
   const bool hole = found.extents.empty() && found.bad.empty() && run.count > 1;
   if (hole) found.run.count = HoleEnd(run) - run.page;
@@ -144,12 +153,19 @@ void Binder::BindClaimed(const PageRun& run) {
       COW_TRACE(fault, run.page.value(), found.run.count, mapped, pieces.size() - mapped,
                 found.bad.size());
     }
-    claimed_.erase(ChunkOf(run.page));
+  }
+  EndClaim(found.run);
+}
+
+void Binder::EndClaim(const PageRun& run) {
+  const uint64_t chunk = ChunkOf(run.page);
+  {
+    absl::MutexLock lock(&mu_);
+    claimed_.erase(chunk);
   }
   // Those who wait for other pages of the chunk were told that it is claimed.
-  const PageNumber begin = ChunkBegin(ChunkOf(run.page));
-  const PageNumber end =
-      std::max(found.run.page + found.run.count, std::min(end_, ChunkBegin(ChunkOf(run.page) + 1)));
+  const PageNumber begin = ChunkBegin(chunk);
+  const PageNumber end = std::max(run.page + run.count, std::min(end_, ChunkBegin(chunk + 1)));
   handler_->uffd().Wake(Memory({begin, end - begin}));
 }
 

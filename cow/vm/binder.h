@@ -84,6 +84,8 @@ class Binder final : public FaultTarget {
   // where another thread is at it or `page` is bound; `bound` says which.
   std::optional<PageRun> Claim(PageNumber page, bool& bound);
   void BindClaimed(const PageRun& run);
+  // Of a claimed run, with what was bound after it.
+  void EndClaim(const PageRun& run);
   void BindAhead(const PageRun& run);
   void Find(PageNumber begin, PageNumber end, Found& found) const;
   PageNumber HoleEnd(const PageRun& run) const;
