@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "cow/base/checksum.h"
+#include "cow/os/prefetch.h"
 #include "cow/store/object_state.h"
 #include "cow/store/table_state.h"
 
@@ -21,6 +22,9 @@ constexpr size_t kMostDamages = 1000;
 constexpr size_t kPagesAtOnce = 32;
 // Frames between two that are read with them, where that is sooner done than a second read.
 constexpr uint64_t kNear = 8;
+// Frames that the kernel is told to read before they are, and how many at a time.
+constexpr uint64_t kAhead = 2048;
+constexpr uint64_t kPrefetched = 512;
 // Read in the order of their frames: 4 GiB, for 32 MiB of memory.
 constexpr size_t kPagesInOrder = size_t{1} << 20;
 
@@ -180,20 +184,39 @@ void Checker::AddPage(const Entry& entry, uint64_t page) {
   if (pages_.size() == kPagesInOrder) CheckPages();
 }
 
+std::span<const Checker::FoundPage> Checker::FirstRun(std::span<const FoundPage> pages,
+                                                      uint64_t most_frames) {
+  size_t count = 1;
+  while (count < pages.size() &&
+         pages[count].entry.frame() <= pages[count - 1].entry.frame() + kNear &&
+         pages[count].entry.frame() < pages[0].entry.frame() + most_frames) {
+    ++count;
+  }
+  return pages.first(count);
+}
+
+uint64_t Checker::FramesOf(std::span<const FoundPage> run) {
+  return run.back().entry.frame() - run.front().entry.frame() + 1;
+}
+
 // The frames of a file that was written at random lie scattered; those of many pages together lie
 // close, and the disk reads them nearly from end to end.
 void Checker::CheckPages() {
   std::ranges::sort(pages_, {}, [](const FoundPage& found) { return found.entry.frame(); });
   const Place walk = std::exchange(place_, {});
   const std::span<const FoundPage> pages(pages_);
-  for (size_t begin = 0, end = 0; begin < pages.size() && !ended_; begin = end) {
-    const FrameNumber first = pages[begin].entry.frame();
-    FrameNumber last = first;
-    while (end < pages.size() && pages[end].entry.frame() <= last + kNear &&
-           pages[end].entry.frame() < first + kPagesAtOnce) {
-      last = pages[end++].entry.frame();
+  std::span<const FoundPage> ahead = pages;
+  for (std::span<const FoundPage> left = pages; !left.empty() && !ended_;) {
+    // The disk reads on while what came is verified.
+    while (!ahead.empty() && ahead.front().entry.frame() < left.front().entry.frame() + kAhead) {
+      const std::span<const FoundPage> run = FirstRun(ahead, kPrefetched);
+      os::Prefetch(core_.file_->descriptor(), OffsetOf(run.front().entry.frame()),
+                   FramesOf(run) * kPageSize);
+      ahead = ahead.subspan(run.size());
     }
-    CheckRun(pages.subspan(begin, end - begin));
+    const std::span<const FoundPage> run = FirstRun(left, kPagesAtOnce);
+    CheckRun(run);
+    left = left.subspan(run.size());
   }
   pages_.clear();
   places_.clear();
@@ -203,9 +226,8 @@ void Checker::CheckPages() {
 // Reads the frames themselves, whatever is known of them.
 void Checker::CheckRun(std::span<const FoundPage> run) {
   const FrameNumber first = run.front().entry.frame();
-  const size_t frames = run.back().entry.frame().value() - first.value() + 1;
   const bool all =
-      core_.file_->Read(OffsetOf(first), std::span(buffer_).first(frames * kPageSize)).ok();
+      core_.file_->Read(OffsetOf(first), std::span(buffer_).first(FramesOf(run) * kPageSize)).ok();
   for (const FoundPage& found : run) {
     const FrameNumber frame = found.entry.frame();
     const std::span<std::byte> page =

@@ -99,6 +99,11 @@ class Checker {
   void AddPage(const format::Entry& entry, uint64_t page);
   // Reads what AddPage collected, in the order of frames.
   void CheckPages();
+  // What of `pages`, which are in the order of frames, is read at once: what is nearly consecutive.
+  static std::span<const FoundPage> FirstRun(std::span<const FoundPage> pages,
+                                             uint64_t most_frames);
+  // From the first to the last.
+  static uint64_t FramesOf(std::span<const FoundPage> run);
   void CheckRun(std::span<const FoundPage> run);
   // The frame of `found` was read with the status `read`.
   void CheckPage(const FoundPage& found, const absl::Status& read,

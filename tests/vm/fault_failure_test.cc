@@ -184,6 +184,7 @@ TEST_P(FaultFailureTest, WhatIsLockedStaysThatWhenItIsBound) {
     return kilobytes * 1024;
   };
   if (mlock(Page(0), 2 * kChunk * kPageSize) != 0) GTEST_SKIP() << "may not lock memory";
+  if (locked() == 0) GTEST_SKIP() << "locking does nothing here: a sanitizer sees to that";
   EXPECT_EQ(locked(), 2 * kChunk * kPageSize);
   ExpectPage(3);
   ExpectPage(kChunk + 3);

@@ -142,6 +142,7 @@ TEST_P(FaultTest, ASignalIsTakenWhileAThreadWaits) {
   thread.join();
   sigaction(SIGUSR1, &before, nullptr);
   EXPECT_EQ(taken, 1);
+  mapping_.reset();  // waits for what is bound ahead, which asks too
 }
 
 // Takes maps of this process until there are no more.
