@@ -1,15 +1,17 @@
 #!/bin/bash
 # Every benchmark against its rivals, in one run: a table of ratios, and JSON. See bench/README.md.
 #   bench/run.sh [--build FOLDER] [--output FILE] [--folder FOLDER] [--mib N] [--only NAME]...
-# NAME: page_io, snapshot_shapes, shapes, commits, many_snapshots, destroy_snapshot, check_rate.
+# NAME: page_io, snapshot_shapes, shapes, commits, many_snapshots, destroy_snapshot, check_rate,
+# mapping_snapshots.
 # Needs a release build with the benchmarks (made here if it is not there); the parts that compare
 # with ext4, XFS and btrfs on loop devices need root and their mkfs, and are left out without.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-names=(page_io snapshot_shapes shapes commits many_snapshots destroy_snapshot check_rate)
+names=(page_io snapshot_shapes shapes commits many_snapshots destroy_snapshot check_rate
+  mapping_snapshots)
 build=build output= folder=${TMPDIR:-/tmp} mib=1024 only=()
 usage() {
-  sed -n '2,6p' "$0" | sed 's/^# //'
+  sed -n '2,7p' "$0" | sed 's/^# //'
   exit 2
 }
 while (( $# > 0 )); do
