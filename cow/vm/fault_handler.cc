@@ -117,6 +117,11 @@ absl::Status FaultHandler::Start() {
 }
 
 void FaultHandler::Run() {
+  // The allocator gives a thread memory of its own at its first call, and needs a map for it. There
+  // may be none left when a fault comes; what it has then grows without one.
+  std::vector<std::byte> first(1 << 10);
+  volatile std::byte* const used = first.data();
+  used[0] = std::byte{1};
   std::array<pollfd, 2> descriptors = {{{.fd = uffd_.descriptor(), .events = POLLIN, .revents = 0},
                                         {.fd = stop_.get(), .events = POLLIN, .revents = 0}}};
   for (;;) {
