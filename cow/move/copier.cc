@@ -36,6 +36,10 @@ std::string Copier::CauseOf(const absl::Status& status) const {
   return cause.substr(0, cause.find("; "));
 }
 
+absl::Status NoName() {
+  return MakeError(absl::StatusCode::kDataLoss, EIO, "no name that can be read leads to it");
+}
+
 void Copier::Lose(std::string path, std::string part, const absl::Status& cause) {
   if (path.empty()) path = "/";
   result.losses.push_back(

@@ -21,6 +21,9 @@
 
 namespace cow::move {
 
+// Why what is found is called by its number.
+absl::Status NoName();
+
 // Where a copy goes on the host, and what losses of it are called.
 struct Place {
   std::string host;

@@ -1,5 +1,4 @@
 // Copies what no node leads to any more: see cow/store/strays.h for how it is found.
-#include <cerrno>
 #include <optional>
 #include <vector>
 
@@ -14,10 +13,6 @@ namespace {
 using Stray = store::Strays::Stray;
 
 constexpr uint64_t kRootObject = 1;
-
-absl::Status NoName() {
-  return MakeError(absl::StatusCode::kDataLoss, EIO, "no name that can be read leads to it");
-}
 
 // Of records that are believed for their structure alone, all have to make sense: a page of a file
 // may look like them, but then nothing in it was made to.

@@ -30,10 +30,6 @@ constexpr size_t kMaxDeletedName = 160;
 
 fs::NodeId HeadOf(const Owner& owner) { return {owner.tree, owner.is_tree() ? 1 : owner.object}; }
 
-absl::Status Unnamed() {
-  return MakeError(absl::StatusCode::kDataLoss, EIO, "no name that can be read leads to it");
-}
-
 class Salvager {
  public:
   Salvager(store::Store& store, std::string directory,
@@ -169,7 +165,7 @@ absl::StatusOr<Place> Salvager::PlaceOf(const SnapshotRecord& record) {
   COW_ASSIGN_OR_RETURN(std::optional<Place> place,
                        Prepare(absl::StrCat("lost+found/", record.number)));
   if (!place.has_value()) return ErrnoStatus(EEXIST, directory_ + "/snapshots/lost+found");
-  copier_.Lose(place->path, "its name", Unnamed());
+  copier_.Lose(place->path, "its name", NoName());
   return *std::move(place);
 }
 
@@ -190,7 +186,7 @@ absl::StatusOr<Outcome> Salvager::CopyVersion(uint64_t number, const SnapshotRec
     copier_.Lose(place.path, "", inode.status());
     return Outcome::kLost;
   }
-  Copier::XattrsObject xattrs = Unnamed();
+  Copier::XattrsObject xattrs = NoName();
   if (record != nullptr && record->xattrs != 0) {
     const auto held = versions_.Open(record->xattrs);
     xattrs = held.ok() ? Copier::XattrsObject(held->object) : held.status();

@@ -12,10 +12,6 @@ namespace {
 
 constexpr uint64_t kRootObject = 1;
 
-absl::Status NoName() {
-  return MakeError(absl::StatusCode::kDataLoss, EIO, "no name that can be read leads to it");
-}
-
 absl::Status TwoNames() {
   return MakeError(absl::StatusCode::kDataLoss, EIO, "it has another name, and is copied there");
 }

@@ -35,7 +35,7 @@
 namespace cow::vm {
 
 // Thread safety: all methods.
-class Binder final : public FaultTarget {
+class Binder final : public FaultTarget, public DirtySet {
  public:
   // Serves faults in `range`, which is anonymous memory that nobody has touched, from here on.
   static absl::StatusOr<std::unique_ptr<Binder>> Start(os::AddressRange& range, Access access,
@@ -48,9 +48,9 @@ class Binder final : public FaultTarget {
 
   void ServeFault(std::byte* address) override;
 
-  // As those of DirtySet.
-  absl::Status Take(std::vector<PageRun>& taken);
-  void Published(PageNumber page, std::span<const std::byte> bytes);
+  // The dirty set of a mapping for writing, synchronised with what is bound meanwhile.
+  absl::Status Take(std::vector<PageRun>& taken) override;
+  void Published(PageNumber page, std::span<const std::byte> bytes) override;
 
   // The content is that of the version again. Nobody touches it meanwhile.
   absl::Status Reset();

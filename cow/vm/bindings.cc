@@ -20,14 +20,6 @@ PageNumber Bindings::NextBound(PageNumber page, PageNumber end) const {
   return after == runs_.end() || after->first > end ? end : after->first;
 }
 
-PageNumber Bindings::NextUnbound(PageNumber page) const {
-  for (auto run = Before(page); run != runs_.end() && run->first <= page; ++run) {
-    if (run->first + run->second.count <= page) break;
-    page = run->first + run->second.count;
-  }
-  return page;
-}
-
 void Bindings::Add(PageNumber page, Run run) {
   // What is bound splits a gap in two; a neighbour closes the one between.
   ++gaps_;

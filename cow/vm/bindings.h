@@ -16,15 +16,13 @@ namespace cow::vm {
 // Not synchronised.
 class Bindings {
  public:
-  // Pages [page, page + count) of `pages`, none of them bound yet.
+  // None of the pages is bound yet.
   void AddFrames(const Extent& extent) { Add(extent.page, {extent.count, extent.frame, false}); }
   void AddHole(PageNumber page, uint64_t count) { Add(page, {count, FrameNumber(0), true}); }
 
   bool Contains(PageNumber page) const;
   // The first bound page from `page` on; `end` where there is none before it.
   PageNumber NextBound(PageNumber page, PageNumber end) const;
-  // The first page from `page` on that is not bound.
-  PageNumber NextUnbound(PageNumber page) const;
 
   // Maps for the runs and for what lies between them. A run at the very beginning or the very end
   // of the mapping counts one too many.
@@ -36,7 +34,7 @@ class Bindings {
     FrameNumber frame;
     bool hole;
   };
-  // Whether the kernel joins `a`, which begins at `page`, with the `b` after it.
+  // Whether the kernel joins `a` with the `b` after it.
   static bool Continues(const Run& a, const Run& b) {
     return a.hole ? b.hole : !b.hole && a.frame + a.count == b.frame;
   }

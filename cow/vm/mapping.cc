@@ -198,7 +198,7 @@ absl::Status Mapping::Seal(Sink& sink) {
   if (access_ != Access::kWrite) return NeedsAccess("a seal", "writing");
   absl::MutexLock lock(&seal_mutex_);
   // What was taken is protected again and must not be forgotten, even after an error.
-  const absl::Status taken = binder_ != nullptr ? binder_->Take(pending_) : dirty_->Take(pending_);
+  const absl::Status taken = dirty().Take(pending_);
   Normalize(pending_);
   COW_RETURN_IF_ERROR(taken);
   std::span<PageRun> left(pending_);
@@ -242,7 +242,8 @@ absl::Status Mapping::PublishSome(Sink& sink, std::span<PageRun>& runs) {
   for (size_t begin = 0, next = 0; begin < count; begin = next) {
     next = begin + 1;
     while (next < count && pages[next] == pages[next - 1] + 1) ++next;
-    TellPublished(pages[begin], bytes.subspan(begin << kPageShift, (next - begin) << kPageShift));
+    dirty().Published(pages[begin],
+                      bytes.subspan(begin << kPageShift, (next - begin) << kPageShift));
     COW_TRACE(seal, pages[begin].value(), next - begin);
   }
   if (!left.empty()) left.front() = rest;
@@ -250,13 +251,7 @@ absl::Status Mapping::PublishSome(Sink& sink, std::span<PageRun>& runs) {
   return absl::OkStatus();
 }
 
-void Mapping::TellPublished(PageNumber page, std::span<const std::byte> bytes) {
-  if (binder_ != nullptr) {
-    binder_->Published(page, bytes);
-  } else {
-    dirty_->Published(page, bytes);
-  }
-}
+DirtySet& Mapping::dirty() { return binder_ != nullptr ? *binder_ : *dirty_; }
 
 absl::Status Mapping::Reset() {
   if (access_ != Access::kScratch) return NeedsAccess("a reset", "scratch");

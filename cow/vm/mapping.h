@@ -168,8 +168,7 @@ class Mapping {
   // Publishes what is first in `runs`, and takes it away there.
   absl::Status PublishSome(Sink& sink, std::span<PageRun>& runs)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
-  void TellPublished(PageNumber page, std::span<const std::byte> bytes)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
+  DirtySet& dirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mutex_);
 
   const Access access_;
   const uint64_t size_;
